@@ -10,6 +10,9 @@ use std::sync::Arc;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+/// libcontainer warns of every kind of cgroup that a kernel lacks.
+const QUIET: &str = "info,libcontainer=error,libcgroups=error";
+
 /// containerd's FIFO. Opened for reading too, so that a restart of containerd never breaks it;
 /// never waited for, so that a containerd that does not read cannot stop the shim.
 #[derive(Clone, Debug)]
@@ -50,12 +53,12 @@ impl MakeWriter<'_> for Fifo {
 
 /// Sends the daemon's log lines to containerd.
 pub(crate) fn to_containerd(fifo: Fifo, debug: bool) {
-    let level = if debug { tracing::Level::DEBUG } else { tracing::Level::INFO };
+    let filter = if debug { "debug" } else { QUIET };
     let subscriber = tracing_subscriber::fmt()
         .with_writer(fifo)
         .with_ansi(false)
         .with_target(false)
-        .with_max_level(level)
+        .with_env_filter(EnvFilter::new(filter))
         .finish();
     install(subscriber);
 }
