@@ -182,7 +182,7 @@ impl Container {
         worker.send(&Command::Go, &[]).map_err(|_| gone())?;
         match worker.receive::<Report>().await.context("hearing the worker")? {
             Some(Report::Listening { address }) => {
-                tracing::info!(id = self.parts.id, address, "listening");
+                tracing::info!(id = self.parts.id, address, "serving");
                 Ok(())
             }
             Some(Report::Failed { reason }) => Err(Error::FailedPrecondition(reason)),

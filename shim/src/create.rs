@@ -31,10 +31,14 @@ pub(crate) async fn create(
     let options = Options::from_any(request.options.as_ref())?;
     let spec = BundleSpec::load(&bundle)?;
 
-    let rootfs = mount(&bundle, request).await?;
+    let (known, rootfs) =
+        tokio::join!(workload::ask(daemon, &request.id, &spec), mount(&bundle, request));
+    // The mount first: if both failed, only its error tells of something to undo.
+    let (rootfs, known) = (rootfs?, known?);
     let work = WorkFolder::make(work_folder(&bundle))?;
-    let workload =
-        workload::prepare(daemon, &request.id, &spec, &options, rootfs.path(), &work.path).await?;
+    let workload = tokio::task::block_in_place(|| {
+        workload::prepare(daemon, known, &spec, &options, rootfs.path(), &work.path)
+    })?;
 
     let paths = Paths {
         stdin: request.stdin.clone(),

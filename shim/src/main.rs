@@ -4,7 +4,9 @@
 
 mod cgroup;
 mod channel;
+mod compile;
 mod container;
+mod content;
 mod create;
 mod daemon;
 mod delete;
@@ -14,6 +16,7 @@ mod helper;
 mod launch;
 mod log;
 mod options;
+mod readonly;
 mod reaper;
 mod rootfs;
 mod spec;
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let result = match args.first().map(String::as_str) {
         Some("helper") => return helper::main(),
+        Some("compile") => return compile::main(),
         _ => containerd(&args),
     };
     match result {
