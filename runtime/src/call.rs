@@ -1,0 +1,140 @@
+//! What wakes a guest, and how it is asked: the seam between everything that
+//! brings events (listeners, triggers, other guests) and the dispatcher.
+//!
+//! A chained call and a request from a socket meet here and are the same from
+//! here on: bodies are streams of frames in both directions, and dropping the
+//! future or the response body cancels the guest. Nothing here does I/O.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use http::{HeaderValue, Request, Response, StatusCode};
+use wasmtime_wasi_http::WasiBody;
+
+/// A body in either direction: a stream of frames that may end in an error.
+pub type Body = WasiBody;
+
+/// A future in a box, as [`Call::call`] returns it.
+pub type CallFuture = Pin<Box<dyn Future<Output = Result<Reply, CallError>> + Send>>;
+
+/// Delivers an event to the guest that it names.
+pub trait Call: Send + Sync + 'static {
+    /// Wakes a guest with `event` and gives what it answers.
+    ///
+    /// # Errors
+    /// [`CallError`] when the guest gave no answer.
+    fn call(self: Arc<Self>, event: Event) -> CallFuture;
+}
+
+/// The position of a component in [`crate::app::App::components`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ComponentIndex(pub usize);
+
+/// What wakes a guest.
+pub enum Event {
+    /// A request, from a client or from another guest.
+    Http(HttpEvent),
+    /// The one run of a WASI command.
+    Command(ComponentIndex),
+}
+
+/// A request on its way to a guest.
+pub struct HttpEvent {
+    /// Who answers.
+    pub to: To,
+    /// The request; its URI is absolute.
+    pub request: Request<Body>,
+    /// How many guests already wait for this one: 0 for a client's request.
+    pub depth: u32,
+    /// The client's address as `spin-client-addr` gives it; none for a request
+    /// that a guest made.
+    pub client: Option<HeaderValue>,
+}
+
+/// Who answers a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum To {
+    /// The component that the application's routes give for the path.
+    Route,
+    /// This component, whether or not it has a route.
+    Component(ComponentIndex),
+}
+
+/// What a guest answered.
+pub enum Reply {
+    /// The response to [`Event::Http`].
+    Http(Response<Body>),
+    /// The exit code of [`Event::Command`].
+    Exit(i32),
+}
+
+/// Why a guest gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The guest trapped, or returned without an answer.
+    #[error("component {component:?} failed: {reason}")]
+    Guest {
+        /// The component's id.
+        component: String,
+        /// What the guest did, with its backtrace where there is one.
+        reason: String,
+    },
+    /// The guest did not answer in time.
+    #[error("component {component:?} gave no response within {seconds} s")]
+    Timeout {
+        /// The component's id.
+        component: String,
+        /// The limit, in seconds.
+        seconds: f64,
+    },
+    /// No instance could be had; the guest never ran.
+    #[error("component {component:?} could not be started: {reason}")]
+    Unavailable {
+        /// The component's id.
+        component: String,
+        /// Which limit was reached.
+        reason: String,
+    },
+    /// A chain of calls grew deeper than its limit, most often a loop.
+    #[error("the chain of calls to component {component:?} is deeper than {limit}: is it a loop?")]
+    TooDeep {
+        /// The component at which the chain was cut.
+        component: String,
+        /// The greatest depth allowed.
+        limit: u32,
+    },
+    /// The component does not answer this kind of event.
+    #[error("component {component:?} does not export what a {event} needs")]
+    WrongKind {
+        /// The component's id.
+        component: String,
+        /// The event's name.
+        event: &'static str,
+    },
+}
+
+impl CallError {
+    /// The status by which a caller over HTTP learns of this error.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::Guest { .. } | Self::WrongKind { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
+            Self::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooDeep { .. } => StatusCode::LOOP_DETECTED,
+        }
+    }
+
+    /// Whether the guest never ran, so that trying again is safe.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+
+    /// The one way an error becomes a response, for a client and for a chained
+    /// caller alike. The reason goes to the log, never to the client.
+    pub fn into_response(self) -> Response<Body> {
+        let mut response = Response::new(crate::body::empty());
+        *response.status_mut() = self.status();
+        response
+    }
+}

@@ -1,0 +1,105 @@
+//! From an event to the guest that it wakes: the one implementation of
+//! [`Call`], for what listeners and triggers bring and for what guests send to
+//! each other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::HOST;
+use http::{Request, Response, StatusCode};
+use tokio_util::task::TaskTracker;
+
+use crate::call::{
+    Body, Call, CallError, CallFuture, ComponentIndex, Event, HttpEvent, Reply, To,
+};
+use crate::executor::http::HttpWork;
+use crate::executor::{command, http as executor};
+use crate::guest::Guest;
+use crate::route::{self, Found, Routes};
+
+/// Knows all guests of a worker and which of them an event wakes.
+pub(crate) struct Dispatcher {
+    /// By [`ComponentIndex`].
+    pub(crate) guests: Vec<Arc<Guest>>,
+    pub(crate) routes: Routes,
+    /// How long a guest may take to the head of its response.
+    pub(crate) response_timeout: Option<Duration>,
+    /// Every task that belongs to a request.
+    pub(crate) tracker: TaskTracker,
+}
+
+/// Who polls the guest.
+enum Driver {
+    /// The caller's own task, by polling the response.
+    Caller,
+    /// A task of its own.
+    Task,
+}
+
+impl Call for Dispatcher {
+    fn call(self: Arc<Self>, event: Event) -> CallFuture {
+        Box::pin(async move {
+            match event {
+                Event::Http(event) => self
+                    .deliver(event, Driver::Task)
+                    .await
+                    .inspect_err(|error| tracing::warn!("{error}"))
+                    .map(Reply::Http),
+                Event::Command(ComponentIndex(index)) => {
+                    let call = Arc::clone(&self) as Arc<dyn Call>;
+                    command::run(&self.guests[index], call).await.map(Reply::Exit)
+                }
+            }
+        })
+    }
+}
+
+impl Dispatcher {
+    /// Answers a client's request. The guest runs in the caller's own task, and
+    /// is driven by reading the response's body.
+    pub(crate) async fn respond(self: &Arc<Self>, event: HttpEvent) -> Response<Body> {
+        match self.deliver(event, Driver::Caller).await {
+            Ok(response) => response,
+            Err(error) => {
+                tracing::warn!("{error}");
+                error.into_response()
+            }
+        }
+    }
+
+    async fn deliver(
+        self: &Arc<Self>,
+        event: HttpEvent,
+        driver: Driver,
+    ) -> Result<Response<Body>, CallError> {
+        let (mut parts, body) = event.request.into_parts();
+        let component = match event.to {
+            To::Component(component) => {
+                self.routes.chained(&mut parts);
+                component
+            }
+            To::Route => match self.routes.route(&mut parts, event.client) {
+                Found::Component(component) => component,
+                Found::Static(response) => return Ok(route::static_response(response)),
+                Found::Nothing => {
+                    let mut response = Response::new(crate::body::empty());
+                    *response.status_mut() = StatusCode::NOT_FOUND;
+                    return Ok(response);
+                }
+            },
+        };
+        debug_assert!(parts.headers.contains_key(HOST), "requests arrive with a host");
+        let work = HttpWork {
+            request: Request::from_parts(parts, body),
+            call: Arc::clone(self) as Arc<dyn Call>,
+            depth: event.depth,
+            timeout: self.response_timeout,
+            tracker: self.tracker.clone(),
+        };
+        let guest = &self.guests[component.0];
+        match driver {
+            Driver::Caller => executor::in_place(guest, work).await,
+            Driver::Task => executor::spawned(guest, work).await,
+        }
+    }
+}

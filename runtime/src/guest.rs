@@ -1,0 +1,243 @@
+//! A component linked and pre-instantiated, ready to answer events.
+//!
+//! Every call gets a fresh instance in its own store, but for `wasi:http`
+//! 0.3 and later, whose interface lets an instance answer one request after
+//! another: such an instance goes back to the guest's shelf when it is done.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wasmtime::Store;
+use wasmtime::component::{Component, Linker};
+use wasmtime_wasi::p2::bindings::CommandPre;
+use wasmtime_wasi::p3::bindings::CommandPre as P3CommandPre;
+use wasmtime_wasi::{FsPerms, WasiCtx};
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
+
+use crate::call::{Call, CallError};
+use crate::engine::{Engine, InFlight, Ticker, plain};
+use crate::host::stdio::Output;
+use crate::host::{Hooks, Outcome, State};
+use crate::outbound::Outbound;
+
+/// How long an idle instance waits on the shelf for its next request.
+const SHELF_LIFE: Duration = Duration::from_secs(10);
+
+/// What a component exports, ready to be instantiated.
+pub(crate) enum Exports {
+    /// `wasi:http/incoming-handler` 0.2.
+    Http2(ProxyPre<State>),
+    /// `wasi:http/handler` 0.3.
+    Http3(ServicePre<State>),
+    /// `wasi:cli/run` 0.2.
+    Command2(CommandPre<State>),
+    /// `wasi:cli/run` 0.3.
+    Command3(P3CommandPre<State>),
+}
+
+/// What all guests of a worker share.
+pub(crate) struct Commons {
+    pub(crate) engine: Engine,
+    pub(crate) ticker: Ticker,
+    /// One permit an instance that exists, at work or on a shelf.
+    pub(crate) instances: Arc<Semaphore>,
+    pub(crate) max_memory: usize,
+    pub(crate) max_uses: u32,
+    pub(crate) stdout: Output,
+    pub(crate) stderr: Output,
+    pub(crate) forbidden: wasmtime_wasi_http::ForbiddenHeaderFilter,
+}
+
+/// What a guest is made of.
+pub(crate) struct GuestInput<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) component: &'a Component,
+    pub(crate) linker: &'a Linker<State>,
+    pub(crate) env: Vec<(String, String)>,
+    /// The folder that holds the component's files, if it has any.
+    pub(crate) files: Option<File>,
+    pub(crate) outbound: Outbound,
+}
+
+/// A component, ready to run.
+pub(crate) struct Guest {
+    pub(crate) id: String,
+    pub(crate) exports: Exports,
+    pub(crate) commons: Arc<Commons>,
+    env: Vec<(String, String)>,
+    files: Option<File>,
+    outbound: Arc<Outbound>,
+    shelf: Mutex<Vec<Reusable>>,
+}
+
+/// An instance between two requests.
+pub(crate) struct Reusable {
+    pub(crate) instance: Instance,
+    pub(crate) service: Service,
+    uses: u32,
+    since: Instant,
+}
+
+/// A store and what must live as long as it.
+pub(crate) struct Instance {
+    pub(crate) store: Store<State>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Guest {
+    /// Links the component and prepares it for instantiation.
+    ///
+    /// # Errors
+    /// When it exports nothing that an event can wake, or imports what catena
+    /// does not have.
+    pub(crate) fn new(input: GuestInput<'_>, commons: Arc<Commons>) -> anyhow::Result<Self> {
+        let pre = input
+            .linker
+            .instantiate_pre(input.component)
+            .map_err(|error| anyhow!("component {:?}: {error:#}", input.id))?;
+        let ty = input.component.component_type();
+        let engine = commons.engine.wasmtime();
+        let exports: Vec<String> = ty
+            .exports(engine)
+            .map(|(name, _)| name.to_owned())
+            .collect();
+        let has = |prefix: &str| exports.iter().any(|name| name.starts_with(prefix));
+        let exports = if has("wasi:http/handler@0.3") {
+            Exports::Http3(ServicePre::new(pre).map_err(plain)?)
+        } else if has("wasi:http/incoming-handler@0.2") {
+            Exports::Http2(ProxyPre::new(pre).map_err(plain)?)
+        } else if has("wasi:cli/run@0.3") {
+            Exports::Command3(P3CommandPre::new(pre).map_err(plain)?)
+        } else if has("wasi:cli/run@0.2") {
+            Exports::Command2(CommandPre::new(pre).map_err(plain)?)
+        } else {
+            return Err(anyhow!(
+                "component {:?} exports neither wasi:http/incoming-handler@0.2, \
+                 wasi:http/handler@0.3 nor wasi:cli/run, so that nothing can wake it; it exports: {}",
+                input.id,
+                if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") },
+            ));
+        };
+        Ok(Self {
+            id: input.id.to_owned(),
+            exports,
+            commons,
+            env: input.env,
+            files: input.files,
+            outbound: Arc::new(input.outbound),
+            shelf: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// Counts a guest at work, for the epoch clock.
+    pub(crate) fn enter(&self) -> InFlight {
+        self.commons.ticker.enter()
+    }
+
+    /// A permit for one more instance, waiting for one where all are taken.
+    pub(crate) async fn permit(&self) -> OwnedSemaphorePermit {
+        let instances = Arc::clone(&self.commons.instances);
+        match instances.try_acquire_owned() {
+            Ok(permit) => permit,
+            Err(_) => match Arc::clone(&self.commons.instances).acquire_owned().await {
+                Ok(permit) => permit,
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+
+    /// A fresh store for one instance.
+    pub(crate) fn instance(
+        &self,
+        permit: OwnedSemaphorePermit,
+        call: Arc<dyn Call>,
+        depth: u32,
+        outcome: Arc<Outcome>,
+        args: &[String],
+    ) -> Result<Instance, CallError> {
+        let wasi = self.wasi(args).map_err(|error| CallError::Unavailable {
+            component: self.id.clone(),
+            reason: format!("{error:#}"),
+        })?;
+        let hooks = Hooks {
+            outbound: Arc::clone(&self.outbound),
+            call,
+            depth,
+            outcome,
+            forbidden: Arc::clone(&self.commons.forbidden),
+        };
+        let state = State::new(wasi, hooks, self.commons.max_memory);
+        let mut store = Store::new(self.commons.engine.wasmtime(), state);
+        store.limiter(State::limiter);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_async_yield_and_update(1);
+        Ok(Instance {
+            store,
+            _permit: permit,
+        })
+    }
+
+    fn wasi(&self, args: &[String]) -> anyhow::Result<WasiCtx> {
+        let mut wasi = WasiCtx::builder();
+        wasi.stdout(self.commons.stdout.clone())
+            .stderr(self.commons.stderr.clone());
+        if !self.env.is_empty() {
+            wasi.envs(&self.env);
+        }
+        if !args.is_empty() {
+            wasi.args(args);
+        }
+        if let Some(files) = &self.files {
+            let path = format!("/proc/self/fd/{}", files.as_raw_fd());
+            wasi.preopened_dir(path, "/", FsPerms::ReadOnly)
+                .map_err(plain)
+                .context("opening the component's files")?;
+        }
+        Ok(wasi.build())
+    }
+
+    /// An instance from the shelf, the one used last.
+    pub(crate) fn take_reusable(&self) -> Option<Reusable> {
+        self.shelf().pop()
+    }
+
+    /// Puts an instance back unless it has served often enough.
+    pub(crate) fn put_reusable(&self, mut reusable: Reusable) {
+        reusable.uses += 1;
+        if reusable.uses < self.commons.max_uses {
+            reusable.since = Instant::now();
+            self.shelf().push(reusable);
+        }
+    }
+
+    /// Lets go of instances that nobody has used for a while.
+    pub(crate) fn trim_shelf(&self) {
+        let expired: Vec<Reusable> = {
+            let mut shelf = self.shelf();
+            let keep = shelf.partition_point(|one| one.since.elapsed() > SHELF_LIFE);
+            shelf.drain(..keep).collect()
+        };
+        drop(expired);
+    }
+
+    fn shelf(&self) -> std::sync::MutexGuard<'_, Vec<Reusable>> {
+        // Nothing that can panic runs under this lock.
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reusable {
+    pub(crate) fn new(instance: Instance, service: Service) -> Self {
+        Self {
+            instance,
+            service,
+            uses: 0,
+            since: Instant::now(),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What guests import: the one list of host interfaces, and the state in a
+//! store that they work on.
+
+use wasmtime::component::{Linker, ResourceTable};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use crate::engine::Engine;
+
+mod http;
+pub(crate) mod stdio;
+
+pub(crate) use self::http::{Hooks, Outcome, forbidden_headers};
+
+/// The most resources (handles to headers, bodies, streams ..) of one instance.
+const MAX_RESOURCES: usize = 10_000;
+
+/// The largest headers that a guest may build, in bytes of memory.
+const MAX_FIELDS: usize = 128 << 10;
+
+/// The data of a guest's store.
+pub(crate) struct State {
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    table: ResourceTable,
+    memory: MemoryLimit,
+    pub(crate) hooks: Hooks,
+}
+
+impl State {
+    pub(crate) fn new(wasi: WasiCtx, hooks: Hooks, max_memory: usize) -> Self {
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(MAX_FIELDS);
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(MAX_RESOURCES);
+        Self {
+            wasi,
+            http,
+            table,
+            memory: MemoryLimit {
+                used: 0,
+                max: max_memory,
+            },
+            hooks,
+        }
+    }
+
+    /// What bounds the memory of this instance, over all its linear memories.
+    pub(crate) fn limiter(&mut self) -> &mut dyn wasmtime::ResourceLimiter {
+        &mut self.memory
+    }
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView {
+            hooks: &mut self.hooks,
+            table: &mut self.table,
+            ctx: &mut self.http,
+        }
+    }
+}
+
+/// Makes the linker that every guest is linked with.
+///
+/// # Errors
+/// When two interfaces claim the same name: a defect of catena.
+pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
+    let mut linker = Linker::new(engine.wasmtime());
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+    http::add_to_linker(&mut linker)?;
+    Ok(linker)
+}
+
+/// Counts the linear memory of one instance.
+struct MemoryLimit {
+    used: usize,
+    max: usize,
+}
+
+impl wasmtime::ResourceLimiter for MemoryLimit {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let used = self.used.saturating_add(desired.saturating_sub(current));
+        let fits = used <= self.max;
+        if fits {
+            self.used = used;
+        }
+        Ok(fits)
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        _desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        // The pool's slots bound the size of every table.
+        Ok(true)
+    }
+}
+

@@ -1,0 +1,190 @@
+//! The listener: connections in, requests to the dispatcher, responses out.
+//!
+//! HTTP/1.1 and HTTP/2 without TLS (by prior knowledge) on one port. Here a
+//! request loses all by which a client could pass for a part of the application
+//! (names under `spin.internal`); the `spin-*` headers are dealt with where the
+//! route is known.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::task::TaskTracker;
+
+use crate::dispatch::Dispatcher;
+
+mod admit;
+
+use admit::Connection;
+
+/// How the listener treats its clients.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// To the end of a request's head, and between two requests.
+    pub(crate) header_timeout: Duration,
+    /// The largest head, in bytes.
+    pub(crate) max_header_bytes: usize,
+    /// The largest body, in bytes.
+    pub(crate) max_body_bytes: Option<usize>,
+}
+
+/// A bound port, not yet serving.
+pub(crate) struct Listener {
+    tcp: TcpListener,
+    settings: Settings,
+}
+
+/// Streams that one HTTP/2 connection may have open.
+const MAX_STREAMS: u32 = 250;
+
+/// How often a silent HTTP/2 connection is asked whether it still lives.
+const H2_PING: Duration = Duration::from_secs(30);
+
+impl Listener {
+    /// Binds the port.
+    ///
+    /// # Errors
+    /// When the address is in use or not ours.
+    pub(crate) async fn bind(addr: SocketAddr, settings: Settings) -> io::Result<Self> {
+        let tcp = TcpListener::bind(addr).await?;
+        Ok(Self { tcp, settings })
+    }
+
+    /// Where it listens.
+    pub(crate) fn addr(&self) -> io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+
+    /// Serves until `shutdown`, then lets the connections finish what is in
+    /// flight, for at most `drain`.
+    pub(crate) async fn run(
+        self,
+        dispatcher: Arc<Dispatcher>,
+        shutdown: impl Future<Output = ()>,
+        drain: Duration,
+    ) {
+        let graceful = GracefulShutdown::new();
+        let connections = TaskTracker::new();
+        let mut shutdown = std::pin::pin!(shutdown);
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.tcp.accept() => accepted,
+                () = &mut shutdown => break,
+            };
+            match accepted {
+                Ok((stream, client)) => {
+                    connections.spawn(serve(
+                        stream,
+                        client,
+                        Arc::clone(&dispatcher),
+                        self.settings,
+                        graceful.watcher(),
+                    ));
+                }
+                // The client went away before it was accepted.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    // Most often too many open files: some have to close first.
+                    tracing::error!("accepting a connection: {error}");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+        drop(self.tcp);
+        connections.close();
+        let finished = async {
+            graceful.shutdown().await;
+            connections.wait().await;
+        };
+        if tokio::time::timeout(drain, finished).await.is_err() {
+            tracing::warn!(
+                "{} connections did not finish within {} s and are closed",
+                connections.len(),
+                drain.as_secs_f64(),
+            );
+        }
+    }
+}
+
+/// Serves one connection to its end.
+async fn serve(
+    stream: TcpStream,
+    client: SocketAddr,
+    dispatcher: Arc<Dispatcher>,
+    settings: Settings,
+    watcher: Watcher,
+) {
+    // Small responses must not wait for the acknowledgement of earlier ones.
+    let _ = stream.set_nodelay(true);
+    let Ok(Ok(version)) = tokio::time::timeout(settings.header_timeout, version(&stream)).await
+    else {
+        return;
+    };
+    let local = stream.local_addr().unwrap_or(client);
+    let connection = Arc::new(Connection::new(client, local, settings.max_body_bytes));
+    let service = service_fn(move |request| {
+        let dispatcher = Arc::clone(&dispatcher);
+        let connection = Arc::clone(&connection);
+        async move { Ok::<_, Infallible>(connection.respond(&dispatcher, request).await) }
+    });
+    let stream = TokioIo::new(stream);
+    let result = match version {
+        Version::One => {
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(settings.header_timeout)
+                .max_buf_size(settings.max_header_bytes)
+                .serve_connection(stream, service);
+            watcher.watch(connection).await
+        }
+        Version::Two => {
+            let max_header = u32::try_from(settings.max_header_bytes).unwrap_or(u32::MAX);
+            let connection = http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .max_header_list_size(max_header)
+                .max_concurrent_streams(MAX_STREAMS)
+                .keep_alive_interval(H2_PING)
+                .keep_alive_timeout(settings.header_timeout)
+                .serve_connection(stream, service);
+            watcher.watch(connection).await
+        }
+    };
+    if let Err(error) = result {
+        // A client's doing, most often: it left, or sent what is not HTTP.
+        tracing::debug!(%client, "connection: {error}");
+    }
+}
+
+enum Version {
+    One,
+    Two,
+}
+
+/// Looks at the first bytes of a connection without taking them: HTTP/2 begins
+/// with the preface `PRI * HTTP/2.0` (RFC 9113, section 3.4), and no request of
+/// HTTP/1 begins so.
+async fn version(stream: &TcpStream) -> io::Result<Version> {
+    const PREFACE: &[u8; 3] = b"PRI";
+    let mut start = [0; PREFACE.len()];
+    loop {
+        let count = stream.peek(&mut start).await?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if start[..count] != PREFACE[..count] {
+            return Ok(Version::One);
+        }
+        if count == PREFACE.len() {
+            return Ok(Version::Two);
+        }
+        // The rest of the preface is on its way; peek would return at once.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}

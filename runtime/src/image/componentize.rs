@@ -1,0 +1,49 @@
+//! Turns a core module into a component.
+//!
+//! The engine calls it before it compiles, and the packer before it writes an
+//! image, so that everything below them sees components only.
+
+use std::borrow::Cow;
+
+use anyhow::{Context as _, Result, bail};
+use wasi_preview1_component_adapter_provider::{
+    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER,
+    WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+};
+use wit_component::ComponentEncoder;
+
+use super::wasm::Interface;
+
+/// The component of these bytes: a component as it is, a core module encoded as
+/// one with the WASI adapter that it needs.
+pub fn componentize(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
+    let interface = Interface::read(bytes).map_err(|reason| anyhow::anyhow!("the file {reason}"))?;
+    if interface.component {
+        return Ok(Cow::Borrowed(bytes));
+    }
+    let adapter = adapter(&interface)?;
+    let component = ComponentEncoder::default()
+        .module(bytes)
+        .and_then(|encoder| encoder.adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, adapter))
+        .and_then(|encoder| encoder.validate(true).encode())
+        .context("this core module cannot be turned into a component; build it as a component (for example for wasm32-wasip2)")?;
+    Ok(Cow::Owned(component))
+}
+
+/// A program with `_start` needs the command adapter, which exports
+/// `wasi:cli/run`. A library whose interface was written by wit-bindgen (0.5 or
+/// newer leaves component types in custom sections, and `interface#function`
+/// exports) needs the reactor adapter, which adds no export.
+fn adapter(interface: &Interface) -> Result<&'static [u8]> {
+    let starts = interface.exports.iter().any(|name| name == "_start");
+    let has_world_exports = interface.exports.iter().any(|name| name.contains('#'));
+    match (interface.has_component_types, starts) {
+        (true, false) => Ok(WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER),
+        (true, true) if has_world_exports => Ok(WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER),
+        (_, true) => Ok(WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER),
+        (false, false) => bail!(
+            "this core module exports no `_start` and carries no component types; \
+             build it as a WASI command, or with wit-bindgen 0.5 or newer"
+        ),
+    }
+}

@@ -1,0 +1,329 @@
+//! A whole application at work: load, bind, serve, drain.
+//!
+//! ```text
+//! Server::load   engine, link, pre-instantiate: no guest runs, no port is open
+//! Server::bind   the port is open, connections wait
+//! Bound::serve   guests run, until `shutdown`; then what is in flight finishes
+//! ```
+//!
+//! The worker process of the shim and `catena run` call it.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+use crate::app::allowed_hosts::AllowedHosts;
+use crate::app::variables;
+use crate::app::{App, HttpTarget, Trigger};
+use crate::call::{Call, ComponentIndex, Event, Reply};
+use crate::config::Config;
+use crate::dispatch::Dispatcher;
+use crate::engine::{Code, Engine, Ticker, plain};
+use crate::guest::{Commons, Guest, GuestInput};
+use crate::host;
+use crate::host::stdio::Output;
+use crate::http::{Listener, Settings};
+use crate::outbound::{Client, Outbound, Timeouts, Upstreams};
+use crate::route::Routes;
+
+/// How often idle instances are looked at.
+const TRIM: Duration = Duration::from_secs(5);
+
+/// Everything that an application needs to run.
+pub struct Input {
+    /// What the image declares.
+    pub app: App,
+    /// The code of its components, in any order.
+    pub components: Vec<ComponentInput>,
+    /// What the container's environment asks for.
+    pub config: Config,
+    /// The container's environment: values of variables.
+    pub env: Vec<(String, String)>,
+    /// The certificate authorities to trust, as PEM; the system's where absent.
+    pub ca_roots: Option<Vec<u8>>,
+}
+
+/// One component's code and files.
+pub struct ComponentInput {
+    /// The component's id.
+    pub id: String,
+    /// Its compiled code.
+    pub code: Code,
+    /// A folder that holds the component's files at their paths.
+    pub files: Option<File>,
+}
+
+/// Why an application cannot run: every reason, each a sentence.
+#[derive(Debug)]
+pub struct LoadError {
+    /// The reasons.
+    pub problems: Vec<String>,
+}
+
+impl std::error::Error for LoadError {}
+
+impl std::fmt::Display for LoadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.problems.join("; "))
+    }
+}
+
+impl From<anyhow::Error> for LoadError {
+    fn from(error: anyhow::Error) -> Self {
+        Self {
+            problems: vec![format!("{error:#}")],
+        }
+    }
+}
+
+/// An application that is loaded but not yet reachable.
+pub struct Server {
+    app: App,
+    config: Config,
+    dispatcher: Arc<Dispatcher>,
+    tracker: TaskTracker,
+}
+
+/// An application whose port is open.
+pub struct Bound {
+    server: Server,
+    listener: Option<Listener>,
+}
+
+impl Server {
+    /// Makes an application ready to serve.
+    ///
+    /// # Errors
+    /// All reasons together why the application cannot run.
+    pub fn load(input: Input) -> Result<Self, LoadError> {
+        let Input {
+            app,
+            components,
+            config,
+            env,
+            ca_roots,
+        } = input;
+        let engine = Engine::for_running(&config.limits)?;
+        let linker = host::linker(&engine)
+            .map_err(plain)
+            .context("linking the host interfaces")?;
+        let timeouts = Timeouts {
+            connect: config.connect_timeout,
+            first_byte: config.upstream_timeout,
+            between_bytes: config.upstream_timeout,
+        };
+        let upstreams = Arc::new(Upstreams {
+            components: chainable(&app),
+            client: Client::new(ca_roots.as_deref(), timeouts)?,
+            max_depth: config.chain_depth,
+        });
+        let commons = Arc::new(commons(&engine, &config)?);
+        let mut problems = Vec::new();
+        let values = variables::resolve(&app.variables, &variables::from_env(&app.variables, &env))
+            .map_err(|refusal| problems.push(refusal.to_string()))
+            .unwrap_or_default();
+        let mut code: HashMap<String, ComponentInput> = components
+            .into_iter()
+            .map(|component| (component.id.clone(), component))
+            .collect();
+        let mut guests = Vec::new();
+        for component in &app.components {
+            let guest = (|| {
+                let input = code
+                    .remove(&component.id)
+                    .with_context(|| format!("component {:?} has no code", component.id))?;
+                let allowed = AllowedHosts::parse(&component.allowed_hosts, &values)
+                    .map_err(|problems| {
+                        anyhow::anyhow!("component {:?}: {}", component.id, problems.join("; "))
+                    })?;
+                let compiled = engine
+                    .load(&input.code)
+                    .with_context(|| format!("loading component {:?}", component.id))?;
+                Guest::new(
+                    GuestInput {
+                        id: &component.id,
+                        component: &compiled,
+                        linker: &linker,
+                        env: component.env.clone(),
+                        files: input.files,
+                        outbound: Outbound::new(Arc::clone(&upstreams), allowed),
+                    },
+                    Arc::clone(&commons),
+                )
+            })();
+            match guest {
+                Ok(guest) => guests.push(Arc::new(guest)),
+                Err(error) => problems.push(format!("{error:#}")),
+            }
+        }
+        let routes = Routes::new(&app, |warning| tracing::warn!("{warning}"));
+        let routes = match routes {
+            Ok(routes) if problems.is_empty() => routes,
+            Ok(_) => return Err(LoadError { problems }),
+            Err(problem) => {
+                problems.push(problem);
+                return Err(LoadError { problems });
+            }
+        };
+        let tracker = TaskTracker::new();
+        let dispatcher = Arc::new(Dispatcher {
+            guests,
+            routes,
+            response_timeout: config.response_timeout,
+            tracker: tracker.clone(),
+        });
+        Ok(Self {
+            app,
+            config,
+            dispatcher,
+            tracker,
+        })
+    }
+
+    /// Opens the port, if any trigger of the application needs one.
+    ///
+    /// # Errors
+    /// When the port cannot be had; the sentence says what to set.
+    pub async fn bind(self) -> anyhow::Result<Bound> {
+        let has_http = self.app.http_triggers().next().is_some();
+        let listener = if has_http {
+            let settings = Settings {
+                header_timeout: self.config.header_timeout,
+                max_header_bytes: self.config.max_header_bytes,
+                max_body_bytes: self.config.max_body_bytes,
+            };
+            let addr = self.config.listen;
+            let listener = Listener::bind(addr, settings).await.with_context(|| {
+                format!("listening on {addr} (set SPIN_HTTP_LISTEN_ADDR to listen elsewhere)")
+            })?;
+            Some(listener)
+        } else {
+            None
+        };
+        Ok(Bound {
+            server: self,
+            listener,
+        })
+    }
+}
+
+impl Bound {
+    /// Where the application listens; `None` when it has no HTTP trigger.
+    pub fn addr(&self) -> Option<SocketAddr> {
+        self.listener.as_ref()?.addr().ok()
+    }
+
+    /// Runs the application until `shutdown`, then finishes what is in flight.
+    /// An application that only has commands ends with them.
+    ///
+    /// Gives the exit code: that of the first command that failed, if nothing
+    /// else is to be served, and otherwise 0.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) -> i32 {
+        let Server {
+            app,
+            config,
+            dispatcher,
+            tracker,
+        } = self.server;
+        let commands = run_commands(&app, &dispatcher);
+        let exit_code = match self.listener {
+            None => tokio::select! {
+                code = commands => code,
+                () = shutdown => 0,
+            },
+            Some(listener) => {
+                let trim = trim(&dispatcher);
+                let serve = listener.run(Arc::clone(&dispatcher), shutdown, config.drain_timeout);
+                let forever = async {
+                    commands.await;
+                    std::future::pending::<()>().await;
+                };
+                tokio::select! {
+                    () = serve => {}
+                    () = trim => {}
+                    () = forever => {}
+                }
+                0
+            }
+        };
+        tracker.close();
+        let _ = tokio::time::timeout(config.drain_timeout, tracker.wait()).await;
+        exit_code
+    }
+}
+
+/// Runs the command triggers one after another; gives the first exit code that
+/// is not 0.
+async fn run_commands(app: &App, dispatcher: &Arc<Dispatcher>) -> i32 {
+    let mut exit_code = 0;
+    for trigger in &app.triggers {
+        let Trigger::Command(command) = trigger else {
+            continue;
+        };
+        let Some(index) = app
+            .components
+            .iter()
+            .position(|component| component.id == command.component)
+        else {
+            continue;
+        };
+        let event = Event::Command(ComponentIndex(index));
+        let code = match Arc::clone(dispatcher).call(event).await {
+            Ok(Reply::Exit(code)) => code,
+            Ok(Reply::Http(_)) => 0,
+            Err(error) => {
+                tracing::error!("{error}");
+                // What a shell says of a program that was killed by SIGABRT.
+                134
+            }
+        };
+        if exit_code == 0 {
+            exit_code = code;
+        }
+    }
+    exit_code
+}
+
+async fn trim(dispatcher: &Dispatcher) {
+    let mut interval = tokio::time::interval(TRIM);
+    loop {
+        interval.tick().await;
+        for guest in &dispatcher.guests {
+            guest.trim_shelf();
+        }
+    }
+}
+
+fn commons(engine: &Engine, config: &Config) -> anyhow::Result<Commons> {
+    Ok(Commons {
+        engine: engine.clone(),
+        ticker: Ticker::start(engine).context("starting the epoch clock")?,
+        instances: Arc::new(Semaphore::new(config.limits.instances as usize)),
+        max_memory: config.limits.memory,
+        max_uses: config.instance_uses,
+        stdout: Output::start("stdout", std::io::stdout()).context("starting the stdout thread")?,
+        stderr: Output::start("stderr", std::io::stderr()).context("starting the stderr thread")?,
+        forbidden: host::forbidden_headers(),
+    })
+}
+
+/// The components that can be called by name: those that an HTTP trigger leads
+/// to, also a private one.
+fn chainable(app: &App) -> HashMap<String, ComponentIndex> {
+    app.http_triggers()
+        .filter_map(|trigger| match &trigger.target {
+            HttpTarget::Component(id) => Some(id),
+            HttpTarget::Static(_) => None,
+        })
+        .filter_map(|id| {
+            let index = app.components.iter().position(|component| component.id == *id)?;
+            Some((id.to_ascii_lowercase(), ComponentIndex(index)))
+        })
+        .collect()
+}
