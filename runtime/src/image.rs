@@ -69,6 +69,7 @@ use store::Store;
 pub struct Image {
     /// What the image declares.
     pub app: App,
+    lockfile: Vec<u8>,
     store: Store,
     limits: Limits,
     digest: Option<Digest>,
@@ -94,19 +95,19 @@ impl Image {
     /// As [`Image::from_blobs`], with limits of one's own.
     pub fn from_blobs_within(blobs: Arc<dyn Blobs>, root: &Descriptor, limits: &Limits) -> Result<Loaded, LoadError> {
         let manifest = Manifest::find(&*blobs, root, limits)?;
-        let (app, store) = match manifest.form()? {
+        let (app, lockfile, store) = match manifest.form()? {
             Form::Layers => return Ok(Loaded::Rootfs(manifest)),
             Form::Spin(lockfile) => load_spin(blobs, &manifest, &lockfile, limits)?,
             Form::Wasm(layer) => {
                 let bytes = blob::read(&*blobs, &layer, limits.wasm)?;
                 let name = artefact::name_from(layer.title.as_deref().unwrap_or_default());
                 let source = json!({ "digest": layer.digest.to_string() });
-                let app = artefact::app(&bytes, &layer.to_string(), &name, source)?;
-                (app, Store::Layers(store::Layers::new(blobs, [&layer])))
+                let (app, lockfile) = artefact::app(&bytes, &layer.to_string(), &name, source)?;
+                (app, lockfile, Store::Layers(store::Layers::new(blobs, [&layer])))
             }
         };
         let digest = Some(manifest.digest());
-        Ok(Loaded::App(Box::new(Image { app, store, limits: *limits, digest })))
+        Ok(Loaded::App(Box::new(Image { app, lockfile, store, limits: *limits, digest })))
     }
 
     /// Loads from an unpacked root file system. `args` is the process that the
@@ -115,7 +116,7 @@ impl Image {
     pub fn from_rootfs(dir: &Path, args: &[String]) -> Result<Option<Image>, LoadError> {
         let limits = Limits::default();
         let found = rootfs::load(Root::dir(dir)?, args, &limits)?;
-        Ok(found.map(|(app, store)| Image { app, store, limits, digest: None }))
+        Ok(found.map(|(app, lockfile, store)| Image { app, lockfile, store, limits, digest: None }))
     }
 
     /// Loads from a path of the developer's: an OCI layout folder, an unpacked
@@ -169,14 +170,14 @@ impl Image {
         let entrypoint = process.and_then(|process| process.entrypoint().clone()).unwrap_or_default();
         let cmd = process.and_then(|process| process.cmd().clone()).unwrap_or_default();
         let args: Vec<_> = entrypoint.into_iter().chain(cmd).collect();
-        let Some((app, store)) = rootfs::load(Root::Layers(layers.finish()?), &args, &limits)? else {
+        let Some((app, lockfile, store)) = rootfs::load(Root::Layers(layers.finish()?), &args, &limits)? else {
             return Err(LoadError::unmet(format!(
                 "{place} is a Linux image, not a wasm application: it has no /spin.json, and its process [{}] is no wasm file",
                 args.join(" ")
             )));
         };
         let digest = Some(manifest.digest());
-        Ok(Image { app, store, limits, digest })
+        Ok(Image { app, lockfile, store, limits, digest })
     }
 
     /// Loads a wasm file.
@@ -188,11 +189,17 @@ impl Image {
         let bytes = blob::read_to_end(blob::Verifying::new(file, expected), place)?;
         let digest = Digest::of(&bytes);
         let name = artefact::name_from(place);
-        let app = artefact::app(&bytes, place, &name, json!({ "digest": digest.to_string() }))?;
+        let (app, lockfile) = artefact::app(&bytes, place, &name, json!({ "digest": digest.to_string() }))?;
         let part = manifest::Part { role: "file", media_type: media::WASM.to_owned(), digest, size, title: None };
         let blobs = Arc::new(OneFile { digest, path: path.to_owned() });
         let store = Store::Layers(store::Layers::new(blobs, [&part]));
-        Ok(Image { app, store, limits, digest: None })
+        Ok(Image { app, lockfile, store, limits, digest: None })
+    }
+
+    /// The lockfile that [`Image::app`] was read from; made up for an image that
+    /// is only a wasm file.
+    pub fn lockfile(&self) -> &[u8] {
+        &self.lockfile
     }
 
     /// The digest of the image's manifest, where there is one.
@@ -272,7 +279,7 @@ fn load_spin(
     manifest: &Manifest,
     lockfile: &manifest::Part,
     limits: &Limits,
-) -> Result<(App, Store), LoadError> {
+) -> Result<(App, Vec<u8>, Store), LoadError> {
     let bytes = blob::read(&*blobs, lockfile, limits.config)?;
     let mut refusal = Refusal::default();
     for layer in manifest.layers.iter().filter(|layer| layer.digest != lockfile.digest) {
@@ -292,7 +299,7 @@ fn load_spin(
     }
     let store = Store::Layers(layers);
     match lock::load(&bytes, &store, limits) {
-        Ok(app) => Ok((refusal.or(app)?, store)),
+        Ok(app) => Ok((refusal.or(app)?, bytes, store)),
         Err(error) => {
             error.add_to(&mut refusal)?;
             Err(refusal.into())
