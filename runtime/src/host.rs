@@ -113,4 +113,3 @@ impl wasmtime::ResourceLimiter for MemoryLimit {
         Ok(true)
     }
 }
-

@@ -53,7 +53,9 @@ impl Routes {
             };
             if let Some(replaced) = router.insert(pattern, target)? {
                 let loser = match replaced {
-                    Target::Component(index) => format!("component {:?}", app.components[index.0].id),
+                    Target::Component(index) => {
+                        format!("component {:?}", app.components[index.0].id)
+                    }
                     Target::Static(_) => "a static response".to_owned(),
                 };
                 warn(format!(

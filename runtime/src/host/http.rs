@@ -8,9 +8,9 @@ use ::http::header::HOST;
 use ::http::uri::{Authority, PathAndQuery, Scheme};
 use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi::TrappableError;
-use wasmtime_wasi_http::p3::bindings::http::client::HostWithStore as _;
 use wasmtime_wasi_http::p2::types::HostOutgoingRequest;
 use wasmtime_wasi_http::p2::{HttpResult as P2Result, bindings as p2};
+use wasmtime_wasi_http::p3::bindings::http::client::HostWithStore as _;
 use wasmtime_wasi_http::p3::{self, bindings as p3_bindings};
 use wasmtime_wasi_http::{
     DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttp,
@@ -149,9 +149,9 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
             Ok((split_p2(sent)?,))
         },
     )?;
-    linker
-        .instance(CLIENT)?
-        .func_wrap_concurrent("send", |accessor, (request,): (Resource<p3::Request>,)| {
+    linker.instance(CLIENT)?.func_wrap_concurrent(
+        "send",
+        |accessor, (request,): (Resource<p3::Request>,)| {
             Box::pin(async move {
                 accessor.with(|mut store| {
                     let fields = store.data_mut().http().table.get_mut(&request)?;
@@ -169,14 +169,13 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
                 let sent = WasiHttp::send(&accessor, request).await;
                 Ok((split_p3(sent)?,))
             })
-        })?;
+        },
+    )?;
     Ok(())
 }
 
 /// Parts what the guest is told from what traps it.
-fn split_p2<T>(
-    result: P2Result<T>,
-) -> wasmtime::Result<Result<T, p2::http::types::ErrorCode>> {
+fn split_p2<T>(result: P2Result<T>) -> wasmtime::Result<Result<T, p2::http::types::ErrorCode>> {
     match result {
         Ok(value) => Ok(Ok(value)),
         Err(error) => Ok(Err(error.downcast()?)),
