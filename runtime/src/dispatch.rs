@@ -9,7 +9,8 @@ use http::header::HOST;
 use http::{Request, Response, StatusCode};
 use tokio_util::task::TaskTracker;
 
-use crate::call::{Body, Call, CallError, CallFuture, ComponentIndex, Event, HttpEvent, Reply, To};
+use crate::body::Body;
+use crate::call::{Call, CallError, CallFuture, ComponentIndex, Event, HttpEvent, Reply, To};
 use crate::executor::http::HttpWork;
 use crate::executor::{command, http as executor};
 use crate::guest::Guest;

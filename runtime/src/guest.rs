@@ -19,10 +19,11 @@ use wasmtime_wasi::{FsPerms, WasiCtx};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 
+use crate::body::Outcome;
 use crate::call::{Call, CallError};
 use crate::engine::{Engine, InFlight, Ticker, plain};
 use crate::host::stdio::Output;
-use crate::host::{Hooks, Outcome, State};
+use crate::host::{Hooks, State};
 use crate::outbound::Outbound;
 
 /// How long an idle instance waits on the shelf for its next request.

@@ -7,7 +7,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, Uri};
 
 use crate::app::routes::{Route, Router};
 use crate::app::{App, HttpRoute, HttpTarget, StaticResponse};
-use crate::call::{Body, ComponentIndex};
+use crate::body::Body;
+use crate::call::ComponentIndex;
 
 const PATH_INFO: HeaderName = HeaderName::from_static("spin-path-info");
 const FULL_URL: HeaderName = HeaderName::from_static("spin-full-url");

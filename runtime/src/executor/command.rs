@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use wasmtime_wasi::I32Exit;
 
+use crate::body::Outcome;
 use crate::call::{Call, CallError};
 use crate::guest::{Exports, Guest};
-use crate::host::Outcome;
 
 /// Runs the command to its end and gives its exit code. A command that returns
 /// an error without a code of its own exits with 1.

@@ -32,9 +32,10 @@ use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p3;
 use wasmtime_wasi_http::{Error, WasiHttpView};
 
-use crate::call::{Body, Call, CallError};
+use crate::body::Body;
+use crate::body::Outcome;
+use crate::call::{Call, CallError};
 use crate::guest::{Exports, Guest, Reusable};
-use crate::host::Outcome;
 
 /// What a guest at work answers with.
 type Head = oneshot::Receiver<Result<Response<Body>, String>>;

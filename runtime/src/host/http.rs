@@ -2,7 +2,6 @@
 //! through [`Hooks::send_request`] to [`crate::outbound`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 use ::http::header::HOST;
 use ::http::uri::{Authority, PathAndQuery, Scheme};
@@ -18,6 +17,7 @@ use wasmtime_wasi_http::{
 };
 
 use super::State;
+use crate::body::Outcome;
 use crate::call::Call;
 use crate::outbound::{Outbound, SELF_AUTHORITY};
 
@@ -82,46 +82,6 @@ impl WasiHttpHooks for Hooks {
             let done: Box<dyn Future<Output = _> + Send> = Box::new(async { Ok(()) });
             Ok((response, done))
         })
-    }
-}
-
-/// How an instance came to its end, for those who still hold its streams: when
-/// a guest dies, its streams just end, and must not look complete.
-#[derive(Debug, Default)]
-pub(crate) struct Outcome(AtomicU8);
-
-impl Outcome {
-    const WORKING: u8 = 0;
-    const FINISHED: u8 = 1;
-    const DIED: u8 = 2;
-
-    /// The guest returned; what it wrote is complete.
-    pub(crate) fn finish(&self) {
-        self.0.store(Self::FINISHED, Ordering::Release);
-    }
-
-    /// A guard that records the instance's death unless it finished before.
-    pub(crate) fn guard(self: &Arc<Self>) -> OutcomeGuard {
-        OutcomeGuard(Arc::clone(self))
-    }
-
-    /// Whether the guest trapped or was cancelled.
-    pub(crate) fn died(&self) -> bool {
-        self.0.load(Ordering::Acquire) == Self::DIED
-    }
-}
-
-/// See [`Outcome::guard`]. Must be dropped before the instance's store.
-pub(crate) struct OutcomeGuard(Arc<Outcome>);
-
-impl Drop for OutcomeGuard {
-    fn drop(&mut self) {
-        let _ = self.0.0.compare_exchange(
-            Outcome::WORKING,
-            Outcome::DIED,
-            Ordering::AcqRel,
-            Ordering::Acquire,
-        );
     }
 }
 

@@ -10,7 +10,8 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
 use wasmtime_wasi_http::Error;
 
-use crate::call::{Body, HttpEvent, To};
+use crate::body::Body;
+use crate::call::{HttpEvent, To};
 use crate::dispatch::Dispatcher;
 use crate::outbound::is_chain_host;
 

@@ -19,7 +19,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::time::{Instant, Sleep};
 use wasmtime_wasi_http::{Error, RequestOptions};
 
-use crate::call::Body;
+use crate::body::Body;
 
 /// How long an outgoing request may take, where the guest does not say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
