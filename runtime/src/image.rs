@@ -72,6 +72,7 @@ use store::Store;
 pub struct Image {
     /// What the image declares.
     pub app: App,
+    lockfile: Vec<u8>,
     store: Store,
     limits: Limits,
     digest: Option<Digest>,
@@ -101,20 +102,21 @@ impl Image {
         limits: &Limits,
     ) -> Result<Loaded, LoadError> {
         let manifest = Manifest::find(&*blobs, root, limits)?;
-        let (app, store) = match manifest.form()? {
+        let (app, lockfile, store) = match manifest.form()? {
             Form::Layers => return Ok(Loaded::Rootfs(Box::new(manifest))),
             Form::Spin(lockfile) => load_spin(blobs, &manifest, &lockfile, limits)?,
             Form::Wasm(layer) => {
                 let bytes = blob::read(&*blobs, &layer, limits.wasm)?;
                 let name = artefact::name_from(layer.title.as_deref().unwrap_or_default());
                 let source = json!({ "digest": layer.digest.to_string() });
-                let app = artefact::app(&bytes, &layer.to_string(), &name, source)?;
-                (app, Store::Layers(Layers::new(blobs, [&layer])))
+                let (app, lockfile) = artefact::app(&bytes, &layer.to_string(), &name, source)?;
+                (app, lockfile, Store::Layers(Layers::new(blobs, [&layer])))
             }
         };
         let digest = Some(manifest.digest());
         Ok(Loaded::App(Box::new(Image {
             app,
+            lockfile,
             store,
             limits: *limits,
             digest,
@@ -127,8 +129,9 @@ impl Image {
     pub fn from_rootfs(dir: &Path, args: &[String]) -> Result<Option<Image>, LoadError> {
         let limits = Limits::default();
         let found = rootfs::load(Root::dir(dir)?, args, &limits)?;
-        Ok(found.map(|(app, store)| Image {
+        Ok(found.map(|(app, lockfile, store)| Image {
             app,
+            lockfile,
             store,
             limits,
             digest: None,
@@ -197,7 +200,8 @@ impl Image {
             .and_then(|process| process.cmd().clone())
             .unwrap_or_default();
         let args: Vec<_> = entrypoint.into_iter().chain(cmd).collect();
-        let Some((app, store)) = rootfs::load(Root::Layers(layers.finish()?), &args, &limits)?
+        let Some((app, lockfile, store)) =
+            rootfs::load(Root::Layers(layers.finish()?), &args, &limits)?
         else {
             return Err(LoadError::unmet(format!(
                 "{place} is a Linux image, not a wasm application: it has no /spin.json, and its process [{}] is no wasm file",
@@ -207,6 +211,7 @@ impl Image {
         let digest = Some(manifest.digest());
         Ok(Image {
             app,
+            lockfile,
             store,
             limits,
             digest,
@@ -235,7 +240,7 @@ impl Image {
         let bytes = blob::read_to_end(blob::Verifying::new(file, expected), place)?;
         let digest = Digest::of(&bytes);
         let name = artefact::name_from(place);
-        let app = artefact::app(
+        let (app, lockfile) = artefact::app(
             &bytes,
             place,
             &name,
@@ -255,10 +260,17 @@ impl Image {
         let store = Store::Layers(Layers::new(blobs, [&part]));
         Ok(Image {
             app,
+            lockfile,
             store,
             limits,
             digest: None,
         })
+    }
+
+    /// The lockfile that [`Image::app`] was read from; made up for an image that
+    /// is only a wasm file.
+    pub fn lockfile(&self) -> &[u8] {
+        &self.lockfile
     }
 
     /// The digest of the image's manifest, where there is one.
@@ -365,7 +377,7 @@ fn load_spin(
     manifest: &Manifest,
     lockfile: &manifest::Part,
     limits: &Limits,
-) -> Result<(App, Store), LoadError> {
+) -> Result<(App, Vec<u8>, Store), LoadError> {
     let bytes = blob::read(&*blobs, lockfile, limits.config)?;
     let mut refusal = Refusal::default();
     for layer in manifest
@@ -391,7 +403,7 @@ fn load_spin(
     }
     let store = Store::Layers(layers);
     match lock::load(&bytes, &store, limits) {
-        Ok(app) => Ok((refusal.or(app)?, store)),
+        Ok(app) => Ok((refusal.or(app)?, bytes, store)),
         Err(error) => {
             error.add_to(&mut refusal)?;
             Err(refusal.into())

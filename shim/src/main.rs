@@ -1,2 +1,71 @@
-//! x
-fn main(){}
+//! One binary for everything: containerd's shim (`start`, `delete` and the daemon), the internal
+//! processes that the shim starts (`helper`, `compile`), and the developer's command line (`run`,
+//! `inspect`, `pack`). This file only tells them apart.
+
+mod cgroup;
+mod channel;
+mod compile;
+mod container;
+mod content;
+mod create;
+mod daemon;
+mod delete;
+mod error;
+mod events;
+mod helper;
+mod launch;
+mod log;
+mod options;
+mod readonly;
+mod reaper;
+mod rootfs;
+mod spec;
+mod start;
+mod stats;
+mod stdio;
+mod task;
+mod worker;
+mod workload;
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let result = match args.first().map(String::as_str) {
+        Some("helper") => return helper::main(),
+        Some("compile") => return compile::main(),
+        _ => containerd(&args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Serves one of containerd's calls.
+fn containerd(args: &[String]) -> anyhow::Result<()> {
+    let flags = containerd_shim::parse(args)?;
+    match flags.action.as_str() {
+        "start" => start::run(&flags),
+        "delete" => delete::run(&flags),
+        "" if !flags.socket.is_empty() => {
+            let events = std::env::var("TTRPC_ADDRESS")
+                .context("containerd sets TTRPC_ADDRESS for its shims; it is missing")?;
+            daemon::run(&flags, events)
+        }
+        other => bail!("unknown action {other:?}"),
+    }
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "the last word of a process goes to standard error"
+)]
+fn complain(error: &anyhow::Error) {
+    eprintln!("catena: {error:#}");
+}

@@ -14,13 +14,14 @@ use super::wasm::{Interface, Purpose};
 pub(super) const ID: &str = "main";
 
 /// The application around the wasm `bytes`, which are found at `source` (the
-/// lockfile's way to say where). `what` names the file in sentences.
+/// lockfile's way to say where), and the lockfile that it would have had. `what`
+/// names the file in sentences.
 pub(super) fn app(
     bytes: &[u8],
     what: &str,
     name: &str,
     mut source: Value,
-) -> Result<App, LoadError> {
+) -> Result<(App, Vec<u8>), LoadError> {
     let interface = Interface::read(bytes).map_err(|reason| LoadError::corrupt(what, reason))?;
     let trigger = match interface.purpose() {
         Ok(Purpose::Http) => json!({
@@ -40,7 +41,8 @@ pub(super) fn app(
         "triggers": [trigger],
         "components": [{ "id": ID, "source": source }],
     });
-    Ok(app::parse_lockfile(lockfile.to_string().as_bytes())?)
+    let lockfile = lockfile.to_string().into_bytes();
+    Ok((app::parse_lockfile(&lockfile)?, lockfile))
 }
 
 /// An application's name from a file's: without folders and ending.

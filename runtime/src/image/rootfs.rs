@@ -21,18 +21,18 @@ use super::store::{Store, open_file};
 /// Where the lockfile is.
 pub(crate) const LOCKFILE: &str = "/spin.json";
 
-/// Reads the application of a root file system, if it holds one. `args` is the
+/// Reads the application of a root file system and its lockfile, if it holds one. `args` is the
 /// process that the container would run.
 pub(super) fn load(
     root: Root,
     args: &[String],
     limits: &Limits,
-) -> Result<Option<(App, Store)>, LoadError> {
+) -> Result<Option<(App, Vec<u8>, Store)>, LoadError> {
     if has(&root, Path::new(LOCKFILE)) {
         let bytes = open_file(&root, Path::new(LOCKFILE), None, limits.config)?.read()?;
         let store = Store::Root(root);
         let app = lock::load(&bytes, &store, limits)?;
-        return Ok(Some((app, store)));
+        return Ok(Some((app, bytes, store)));
     }
     let Some(entrypoint) = args.first().filter(|first| !first.is_empty()) else {
         return Ok(None);
@@ -46,13 +46,13 @@ pub(super) fn load(
     let bytes = open_file(&root, &path, None, limits.wasm)
         .and_then(|file| file.read())
         .map_err(|error| error.within("the entrypoint"))?;
-    let app = artefact::app(
+    let (app, lockfile) = artefact::app(
         &bytes,
         &what,
         &artefact::name_from(entrypoint),
         json!({ "source": file_url::from_path(&path) }),
     )?;
-    Ok(Some((app, Store::Root(root))))
+    Ok(Some((app, lockfile, Store::Root(root))))
 }
 
 fn has(root: &Root, path: &Path) -> bool {

@@ -1,0 +1,257 @@
+//! The cgroup of one container, version 1 or 2: who is in it, ending them, and how often the
+//! kernel ran out of its memory. `stats` reads the numbers; libcontainer makes and removes it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Where a container's cgroup is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Cgroup {
+    /// One folder per controller.
+    V1(BTreeMap<String, PathBuf>),
+    /// One folder.
+    V2(PathBuf),
+}
+
+impl Cgroup {
+    /// The cgroup that the text of a `/proc/<pid>/cgroup` names.
+    pub(crate) fn locate(membership: &str) -> anyhow::Result<Cgroup> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").context("reading the mounts")?;
+        Cgroup::parse(membership, &mounts)
+    }
+
+    fn parse(membership: &str, mountinfo: &str) -> anyhow::Result<Cgroup> {
+        let mounts: Vec<CgroupMount> = mountinfo.lines().filter_map(CgroupMount::parse).collect();
+        let mut controllers = BTreeMap::new();
+        let mut unified = None;
+        for line in membership.lines() {
+            let mut parts = line.splitn(3, ':');
+            let (Some(_), Some(names), Some(path)) = (parts.next(), parts.next(), parts.next())
+            else {
+                bail!("unexpected line {line:?} in a process's list of cgroups");
+            };
+            if names.is_empty() {
+                let mount = mounts.iter().find(|mount| mount.unified);
+                unified = mount.map(|mount| mount.resolve(path));
+                continue;
+            }
+            for name in names.split(',') {
+                if let Some(mount) = mounts.iter().find(|mount| mount.controls(name)) {
+                    controllers.insert(name.to_owned(), mount.resolve(path));
+                }
+            }
+        }
+        match (controllers.is_empty(), unified) {
+            (false, _) => Ok(Cgroup::V1(controllers)),
+            (true, Some(folder)) => Ok(Cgroup::V2(folder)),
+            (true, None) => bail!("no cgroup file system is mounted"),
+        }
+    }
+
+    /// The folder of one controller.
+    pub(crate) fn folder(&self, controller: &str) -> Option<&Path> {
+        match self {
+            Cgroup::V1(folders) => folders.get(controller).map(PathBuf::as_path),
+            Cgroup::V2(folder) => Some(folder),
+        }
+    }
+
+    /// All processes in it and below it; none when it is gone.
+    pub(crate) fn processes(&self) -> io::Result<Vec<i32>> {
+        let folder = ["pids", "memory", "devices", "cpu", "freezer"]
+            .into_iter()
+            .find_map(|controller| self.folder(controller));
+        let mut found = Vec::new();
+        if let Some(folder) = folder {
+            collect(folder, &mut found)?;
+        }
+        found.sort_unstable();
+        found.dedup();
+        Ok(found)
+    }
+
+    /// Sends a signal to all processes in it. Never to those of the cgroup that the shim itself
+    /// is in, which the container's would be if it was never made.
+    pub(crate) fn signal_all(&self, signal: Signal) -> anyhow::Result<()> {
+        let own = std::process::id().cast_signed();
+        let processes = self
+            .processes()
+            .context("listing the container's processes")?;
+        if processes.contains(&own) {
+            bail!("the container has no cgroup of its own");
+        }
+        for pid in processes {
+            match kill(Pid::from_raw(pid), signal) {
+                Ok(()) | Err(nix::Error::ESRCH) => {}
+                Err(error) => return Err(error).context(format!("sending {signal} to {pid}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// How many processes the kernel killed here for want of memory.
+    pub(crate) fn oom_kills(&self) -> u64 {
+        let file = match self {
+            Cgroup::V1(_) => "memory.oom_control",
+            Cgroup::V2(_) => "memory.events",
+        };
+        let text = self
+            .folder("memory")
+            .and_then(|folder| fs::read_to_string(folder.join(file)).ok());
+        text.and_then(|text| number(&text, "oom_kill")).unwrap_or(0)
+    }
+}
+
+/// The number behind `key` in a file of `key value` lines.
+pub(crate) fn number(text: &str, key: &str) -> Option<u64> {
+    text.lines().find_map(|line| {
+        line.strip_prefix(key)?
+            .strip_prefix(' ')?
+            .trim()
+            .parse()
+            .ok()
+    })
+}
+
+fn collect(folder: &Path, found: &mut Vec<i32>) -> io::Result<()> {
+    let missing = |error: &io::Error| {
+        error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
+    };
+    let entries = match fs::read_to_string(folder.join("cgroup.procs")) {
+        Ok(text) => {
+            found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
+            fs::read_dir(folder)
+        }
+        Err(error) => Err(error),
+    };
+    let entries = match entries {
+        Err(error) if missing(&error) => return Ok(()),
+        other => other?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            collect(&entry.path(), found)?;
+        }
+    }
+    Ok(())
+}
+
+/// A mounted cgroup hierarchy.
+struct CgroupMount {
+    root: PathBuf,
+    point: PathBuf,
+    unified: bool,
+    options: Vec<String>,
+}
+
+impl CgroupMount {
+    /// Reads a line of mountinfo; `None` for other file systems.
+    fn parse(line: &str) -> Option<CgroupMount> {
+        let (mount, filesystem) = line.split_once(" - ")?;
+        let mut fields = mount.split(' ').skip(3);
+        let (root, point) = (fields.next()?, fields.next()?);
+        let mut fields = filesystem.split(' ');
+        let (kind, _source, options) = (fields.next()?, fields.next()?, fields.next()?);
+        let unified = kind == "cgroup2";
+        (unified || kind == "cgroup").then(|| CgroupMount {
+            root: root.into(),
+            point: point.into(),
+            unified,
+            options: options.split(',').map(str::to_owned).collect(),
+        })
+    }
+
+    fn controls(&self, controller: &str) -> bool {
+        !self.unified && self.options.iter().any(|option| option == controller)
+    }
+
+    /// The folder of the cgroup `path`, which may lie below what is mounted here.
+    fn resolve(&self, path: &str) -> PathBuf {
+        let path = Path::new(path);
+        let below = path
+            .strip_prefix(&self.root)
+            .or_else(|_| path.strip_prefix("/"));
+        self.point.join(below.unwrap_or(path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const V1_MOUNTS: &str = "\
+30 25 0:26 / /sys/fs/cgroup ro - tmpfs tmpfs ro,mode=755
+31 30 0:27 / /sys/fs/cgroup/unified rw shared:9 - cgroup2 cgroup2 rw
+32 30 0:28 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct
+33 30 0:29 /pod /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory
+";
+
+    #[test]
+    fn version_1_has_a_folder_per_controller() {
+        let membership = "4:cpu,cpuacct:/ns/c\n3:memory:/pod/ns/c\n1:name=systemd:/x\n0::/\n";
+        let cgroup = Cgroup::parse(membership, V1_MOUNTS).unwrap();
+        assert_eq!(
+            cgroup.folder("cpu").unwrap(),
+            Path::new("/sys/fs/cgroup/cpu,cpuacct/ns/c")
+        );
+        assert_eq!(
+            cgroup.folder("memory").unwrap(),
+            Path::new("/sys/fs/cgroup/memory/ns/c")
+        );
+        assert_eq!(cgroup.folder("pids"), None);
+    }
+
+    #[test]
+    fn version_2_has_one_folder() {
+        let mounts = "30 25 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate\n";
+        let cgroup = Cgroup::parse("0::/kubepods/c\n", mounts).unwrap();
+        assert_eq!(cgroup, Cgroup::V2("/sys/fs/cgroup/kubepods/c".into()));
+    }
+
+    #[test]
+    fn processes_of_nested_cgroups_count_and_a_missing_one_has_none() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("sub")).unwrap();
+        fs::write(folder.path().join("cgroup.procs"), "7\n9\n").unwrap();
+        fs::write(folder.path().join("sub/cgroup.procs"), "8\n").unwrap();
+        assert_eq!(
+            Cgroup::V2(folder.path().into()).processes().unwrap(),
+            [7, 8, 9]
+        );
+        assert!(
+            Cgroup::V2(folder.path().join("no"))
+                .processes()
+                .unwrap()
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn the_shim_never_ends_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(
+            folder.path().join("cgroup.procs"),
+            std::process::id().to_string(),
+        )
+        .unwrap();
+        assert!(
+            Cgroup::V2(folder.path().into())
+                .signal_all(Signal::SIGCONT)
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn oom_kills_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("memory.events"), "oom 3\noom_kill 2\n").unwrap();
+        assert_eq!(Cgroup::V2(folder.path().into()).oom_kills(), 2);
+    }
+}

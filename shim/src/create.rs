@@ -1,0 +1,157 @@
+//! The Create RPC: from containerd's request to a container that waits for its start. What fails
+//! on the way undoes what was done, in the reverse order.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use containerd_shim::protos::api::CreateTaskRequest;
+use containerd_shim::protos::events::task::{TaskCreate, TaskIO};
+use containerd_shim::protos::protobuf::MessageField;
+
+use crate::channel::{AsyncChannel, Channel};
+use crate::container::{Container, Parts, remove_folder, work_folder};
+use crate::daemon::Daemon;
+use crate::error::Error;
+use crate::helper::Create;
+use crate::launch;
+use crate::options::Options;
+use crate::rootfs::Rootfs;
+use crate::spec::BundleSpec;
+use crate::stdio::{Paths, Stdio};
+use crate::workload::{self, Workload};
+
+/// Makes the container that `request` describes, and publishes its creation.
+pub(crate) async fn create(
+    daemon: &Arc<Daemon>,
+    request: &CreateTaskRequest,
+) -> Result<Arc<Container>, Error> {
+    refuse_unsupported(request)?;
+    let bundle = PathBuf::from(&request.bundle);
+    let options = Options::from_any(request.options.as_ref())?;
+    let spec = BundleSpec::load(&bundle)?;
+
+    let (known, rootfs) = tokio::join!(
+        workload::ask(daemon, &request.id, &spec),
+        mount(&bundle, request)
+    );
+    // The mount first: if both failed, only its error tells of something to undo.
+    let (rootfs, known) = (rootfs?, known?);
+    let work = WorkFolder::make(work_folder(&bundle))?;
+    let workload = tokio::task::block_in_place(|| {
+        workload::prepare(daemon, known, &spec, &options, rootfs.path(), &work.path)
+    })?;
+
+    let paths = Paths {
+        stdin: request.stdin.clone(),
+        stdout: request.stdout.clone(),
+        stderr: request.stderr.clone(),
+    };
+    let (stdio, ends) = Stdio::open(&paths, spec.uid(), &daemon.tasks)?;
+    let (worker, their_channel, helper_bundle) = match workload {
+        Workload::Linux => (None, None, bundle.clone()),
+        Workload::Wasm(load) => {
+            let (ours, theirs) = Channel::pair().context("making a channel to the worker")?;
+            load.send(&ours).context("telling the worker what to run")?;
+            spec.write_for_worker(rootfs.path(), &work.path)?;
+            let ours = AsyncChannel::new(ours).context("making a channel to the worker")?;
+            (Some(ours), Some(theirs), work.path.clone())
+        }
+    };
+    let make = Create {
+        id: request.id.clone(),
+        bundle: helper_bundle,
+        root: work.path.clone(),
+        systemd_cgroup: options.systemd_cgroup,
+        worker: worker.is_some(),
+    };
+    let launched = launch::create(daemon, make, ends, their_channel)
+        .await
+        .with_context(|| format!("creating container {}", request.id))?;
+
+    let parts = Parts {
+        id: request.id.clone(),
+        bundle,
+        paths,
+        stdio,
+        worker,
+        own_pid_namespace: spec.has_own_pid_namespace(),
+        late_hooks: spec.has_late_hooks(),
+    };
+    let (container, exit) = Container::new(parts, launched)?;
+    rootfs.keep();
+    work.keep();
+    daemon.publisher.publish(created(request, container.pid()));
+    daemon
+        .tasks
+        .spawn(Arc::clone(&container).follow(Arc::clone(daemon), exit));
+    Ok(container)
+}
+
+fn refuse_unsupported(request: &CreateTaskRequest) -> Result<(), Error> {
+    if request.terminal {
+        return Err(Error::Unimplemented(
+            "a terminal (ctr run -t, tty: true) is not supported by this version of catena; \
+             run without one"
+                .to_owned(),
+        ));
+    }
+    if !request.checkpoint.is_empty() {
+        return Err(Error::Unimplemented(
+            "restoring a checkpoint is not supported by catena".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+async fn mount(bundle: &std::path::Path, request: &CreateTaskRequest) -> anyhow::Result<Rootfs> {
+    let (bundle, mounts) = (bundle.to_owned(), request.rootfs.clone());
+    tokio::task::spawn_blocking(move || Rootfs::mount(&bundle, &mounts))
+        .await
+        .context("mounting the root file system")?
+}
+
+fn created(request: &CreateTaskRequest, pid: u32) -> TaskCreate {
+    TaskCreate {
+        container_id: request.id.clone(),
+        bundle: request.bundle.clone(),
+        rootfs: request.rootfs.clone(),
+        io: MessageField::some(TaskIO {
+            stdin: request.stdin.clone(),
+            stdout: request.stdout.clone(),
+            stderr: request.stderr.clone(),
+            terminal: request.terminal,
+            ..Default::default()
+        }),
+        checkpoint: request.checkpoint.clone(),
+        pid,
+        ..Default::default()
+    }
+}
+
+/// Our folder in the bundle; it goes again unless it is kept.
+struct WorkFolder {
+    path: PathBuf,
+    undo: bool,
+}
+
+impl WorkFolder {
+    fn make(path: PathBuf) -> anyhow::Result<WorkFolder> {
+        std::fs::create_dir(&path).with_context(|| format!("making {}", path.display()))?;
+        Ok(WorkFolder { path, undo: true })
+    }
+
+    fn keep(mut self) {
+        self.undo = false;
+    }
+}
+
+impl Drop for WorkFolder {
+    fn drop(&mut self) {
+        if self.undo
+            && let Err(error) = remove_folder(&self.path)
+        {
+            tracing::error!("{error:#}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The helper: this binary again, single-threaded, started by the shim for each container, because
+//! libcontainer forks and a threaded process must not. It makes the container, reports the process
+//! id of its first process, waits for the shim's word that it will collect that process, and ends.
+//! Its standard input is the channel to the shim; it writes nothing to standard output.
+
+use std::error::Error;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use libcontainer::container::Container;
+use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::syscall::syscall::SyscallType;
+use nix::sys::signal::{SigHandler, Signal, signal};
+use serde::{Deserialize, Serialize};
+
+use crate::channel::Channel;
+use crate::worker::WorkerExecutor;
+
+/// What the shim asks of a helper.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Request {
+    /// Make a container. With it come standard input, output and error, and for a worker its
+    /// channel.
+    Create(Create),
+    /// Release the first process of a Linux container and run its hooks.
+    Start { state: PathBuf },
+    /// End what is left of a container, remove it and run its hooks.
+    Delete { state: PathBuf },
+}
+
+/// The container to make.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Create {
+    /// The container's name.
+    pub(crate) id: String,
+    /// The folder with `config.json`.
+    pub(crate) bundle: PathBuf,
+    /// The folder in which libcontainer keeps its state, in one named as the container.
+    pub(crate) root: PathBuf,
+    /// Whether systemd manages cgroups.
+    pub(crate) systemd_cgroup: bool,
+    /// Whether the container runs a worker, which is then released at once.
+    pub(crate) worker: bool,
+}
+
+/// What a helper answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    /// The container is there: its first process, and the text of that one's
+    /// `/proc/<pid>/cgroup`.
+    Created { pid: i32, cgroups: String },
+    /// What was asked is done.
+    Done,
+    /// It could not be done, and nothing is left of it.
+    Failed { reason: String },
+}
+
+/// The shim's word that it collects the process.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Adopted;
+
+/// Runs a helper to its end.
+pub(crate) fn main() -> ExitCode {
+    match serve() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("helper: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve() -> anyhow::Result<()> {
+    // Rust ignores SIGPIPE and children inherit that; a container's program expects the default.
+    restore_sigpipe()?;
+    let channel = Channel::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let (request, files) = channel.receive()?.context("the shim went away")?;
+    let answer = match request {
+        Request::Create(create) => make(create, files),
+        Request::Start { state } => load(state)
+            .and_then(|mut container| container.start().map_err(describe))
+            .map(|()| Answer::Done),
+        Request::Delete { state } => load(state)
+            .and_then(|mut container| container.delete(true).map_err(describe))
+            .map(|()| Answer::Done),
+    };
+    let answer = answer.unwrap_or_else(|error| Answer::Failed {
+        reason: format!("{error:#}"),
+    });
+    channel.send(&answer, &[])?;
+    if matches!(answer, Answer::Created { .. }) {
+        channel.receive::<Adopted>()?;
+    }
+    Ok(())
+}
+
+fn make(create: Create, files: Vec<OwnedFd>) -> anyhow::Result<Answer> {
+    let mut files = files.into_iter();
+    let mut next = || files.next().context("the shim sent too few files");
+    let mut builder = ContainerBuilder::new(create.id, SyscallType::default())
+        .with_root_path(&create.root)
+        .map_err(describe)?
+        .with_stdin(next()?)
+        .with_stdout(next()?)
+        .with_stderr(next()?);
+    if create.worker {
+        let channel = Arc::new(Channel::from(next()?));
+        builder = builder.with_executor(WorkerExecutor::new(channel));
+    }
+    let mut container = builder
+        .validate_id()
+        .map_err(describe)?
+        .as_init(&create.bundle)
+        .with_systemd(create.systemd_cgroup)
+        .with_detach(true)
+        .build()
+        .map_err(describe)?;
+    let answer = release(&mut container, create.worker);
+    if answer.is_err()
+        && let Err(error) = container.delete(true)
+    {
+        tracing::error!("removing a container that could not be made: {error}");
+    }
+    answer
+}
+
+fn release(container: &mut Container, worker: bool) -> anyhow::Result<Answer> {
+    let pid = container
+        .pid()
+        .context("the container has no process")?
+        .as_raw();
+    // Read now: a process that has ended is in no cgroup any more.
+    let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup"))
+        .with_context(|| format!("reading the cgroup of process {pid}"))?;
+    if worker {
+        container
+            .start()
+            .map_err(describe)
+            .context("releasing the worker")?;
+    }
+    Ok(Answer::Created { pid, cgroups })
+}
+
+/// Opens what libcontainer knows about a container.
+pub(crate) fn load(state: PathBuf) -> anyhow::Result<Container> {
+    Container::load(state).map_err(describe)
+}
+
+/// libcontainer's errors name the failed step only; their causes say why.
+pub(crate) fn describe(error: impl Error) -> anyhow::Error {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    anyhow::Error::msg(text)
+}
+
+#[expect(unsafe_code, reason = "changing what a signal does is unsafe")]
+fn restore_sigpipe() -> nix::Result<()> {
+    // SAFETY: the default action runs no code of ours.
+    unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) }.map(drop)
+}

@@ -1,0 +1,127 @@
+//! Starts helpers and talks to them: the shim's side of `helper`. Called when a container is
+//! made, and when its hooks have to run.
+
+use std::io;
+use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
+use std::path::PathBuf;
+use std::process::{Command, Stdio as ProcessStdio};
+
+use anyhow::{Context as _, bail};
+use tokio::select;
+
+use crate::channel::{AsyncChannel, Channel};
+use crate::daemon::Daemon;
+use crate::helper::{Adopted, Answer, Create, Request};
+use crate::reaper::ExitReceiver;
+use crate::stdio::Ends;
+
+/// A container's first process.
+#[derive(Debug)]
+pub(crate) struct Launched {
+    pub(crate) pid: i32,
+    /// Refers to the process and to no later one of the same number.
+    pub(crate) pidfd: OwnedFd,
+    /// The text of its `/proc/<pid>/cgroup`.
+    pub(crate) cgroups: String,
+    pub(crate) exit: ExitReceiver,
+}
+
+/// Makes a container. When this fails, nothing is left of it.
+pub(crate) async fn create(
+    daemon: &Daemon,
+    create: Create,
+    ends: Ends,
+    worker: Option<Channel>,
+) -> anyhow::Result<Launched> {
+    let mut helper = Helper::start(daemon)?;
+    let mut files = vec![ends.stdin.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd()];
+    files.extend(worker.as_ref().map(|channel| channel.as_fd()));
+    helper.channel.send(&Request::Create(create), &files)?;
+    drop((ends, worker));
+    match helper.answer().await? {
+        Answer::Created { pid, cgroups } => {
+            // The helper is still its parent, so the process id cannot be another's.
+            let exit = daemon.reaper.adopt(pid);
+            let pidfd = pidfd_open(pid).with_context(|| format!("opening process {pid}"))?;
+            helper.channel.send(&Adopted, &[])?;
+            Ok(Launched {
+                pid,
+                pidfd,
+                cgroups,
+                exit,
+            })
+        }
+        Answer::Failed { reason } => bail!(reason),
+        Answer::Done => bail!("the helper made no container"),
+    }
+}
+
+/// Releases a Linux container, with its hooks.
+pub(crate) async fn start(daemon: &Daemon, state: PathBuf) -> anyhow::Result<()> {
+    run(daemon, Request::Start { state }).await
+}
+
+/// Removes a container, with its hooks.
+pub(crate) async fn delete(daemon: &Daemon, state: PathBuf) -> anyhow::Result<()> {
+    run(daemon, Request::Delete { state }).await
+}
+
+async fn run(daemon: &Daemon, request: Request) -> anyhow::Result<()> {
+    let mut helper = Helper::start(daemon)?;
+    helper.channel.send(&request, &[])?;
+    match helper.answer().await? {
+        Answer::Failed { reason } => bail!(reason),
+        Answer::Done | Answer::Created { .. } => Ok(()),
+    }
+}
+
+struct Helper {
+    channel: AsyncChannel,
+    exit: ExitReceiver,
+}
+
+impl Helper {
+    fn start(daemon: &Daemon) -> anyhow::Result<Helper> {
+        let (ours, theirs) = Channel::pair().context("making a channel to the helper")?;
+        let mut command = Command::new("/proc/self/exe");
+        command
+            .arg("helper")
+            .env_clear()
+            .current_dir("/")
+            .stdin(ProcessStdio::from(OwnedFd::from(theirs)))
+            .stdout(ProcessStdio::null())
+            .stderr(ProcessStdio::null());
+        let (_child, exit) = daemon
+            .reaper
+            .spawn(&mut command)
+            .context("starting the helper")?;
+        Ok(Helper {
+            channel: AsyncChannel::new(ours)?,
+            exit,
+        })
+    }
+
+    async fn answer(&mut self) -> anyhow::Result<Answer> {
+        select! {
+            biased;
+            answer = self.channel.receive() => {
+                answer.context("hearing the helper")?.context("the helper ended without an answer")
+            }
+            exit = &mut self.exit => bail!(
+                "the helper ended without an answer, with code {}",
+                exit.map_or(0, |exit| exit.code),
+            ),
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "pidfd_open has no safe wrapper")]
+fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: the call takes two integers; the result is checked before it is owned.
+    let result = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    match i32::try_from(result) {
+        // SAFETY: the kernel has just made this descriptor for us.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

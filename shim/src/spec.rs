@@ -1,0 +1,216 @@
+//! The OCI specification that containerd wrote into the bundle: what catena reads from it, and
+//! what it adds for a worker, whose root file system may hold nothing at all.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use oci_spec::runtime::{LinuxNamespaceType, MountBuilder, Spec};
+
+const SANDBOX_ID: &str = "io.kubernetes.cri.sandbox-id";
+const CONTAINER_TYPE: &str = "io.kubernetes.cri.container-type";
+const GROUP: &str = "io.containerd.runc.v2.group";
+
+/// What a bundle says about its container.
+#[derive(Debug)]
+pub(crate) struct BundleSpec {
+    spec: Spec,
+}
+
+impl BundleSpec {
+    /// Reads `<bundle>/config.json`.
+    pub(crate) fn load(bundle: &Path) -> anyhow::Result<BundleSpec> {
+        let path = bundle.join("config.json");
+        let spec = Spec::load(&path).with_context(|| format!("reading {}", path.display()))?;
+        Ok(BundleSpec { spec })
+    }
+
+    /// Whether this is the sandbox of a pod, which is always a Linux container.
+    pub(crate) fn is_sandbox(&self) -> bool {
+        self.annotation(CONTAINER_TYPE) == Some("sandbox")
+    }
+
+    /// The program and its arguments.
+    pub(crate) fn args(&self) -> &[String] {
+        let process = self.spec.process().as_ref();
+        process
+            .and_then(|process| process.args().as_deref())
+            .unwrap_or_default()
+    }
+
+    /// The environment, as pairs in their order.
+    pub(crate) fn env(&self) -> Vec<(String, String)> {
+        let process = self.spec.process().as_ref();
+        let lines = process
+            .and_then(|process| process.env().as_deref())
+            .unwrap_or_default();
+        lines
+            .iter()
+            .filter_map(|line| line.split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    }
+
+    /// The user that the process runs as.
+    pub(crate) fn uid(&self) -> u32 {
+        self.spec
+            .process()
+            .as_ref()
+            .map_or(0, |process| process.user().uid())
+    }
+
+    /// Whether the container has a PID namespace of its own, so that the kernel ends all its
+    /// processes with the first one.
+    pub(crate) fn has_own_pid_namespace(&self) -> bool {
+        let linux = self.spec.linux().as_ref();
+        let namespaces = linux
+            .and_then(|linux| linux.namespaces().as_deref())
+            .unwrap_or_default();
+        namespaces.iter().any(|namespace| {
+            namespace.typ() == LinuxNamespaceType::Pid && namespace.path().is_none()
+        })
+    }
+
+    /// Whether hooks run after the start or after the end.
+    pub(crate) fn has_late_hooks(&self) -> bool {
+        self.spec.hooks().as_ref().is_some_and(|hooks| {
+            let some =
+                |hooks: &Option<Vec<_>>| hooks.as_ref().is_some_and(|hooks| !hooks.is_empty());
+            some(hooks.poststart()) || some(hooks.poststop())
+        })
+    }
+
+    /// Writes the specification of a worker to `folder/config.json`: the root file system by its
+    /// absolute path, and the host's name resolution where the container has none.
+    pub(crate) fn write_for_worker(&self, rootfs: &Path, folder: &Path) -> anyhow::Result<()> {
+        let mut spec = self.spec.clone();
+        if let Some(root) = spec.root_mut() {
+            root.set_path(rootfs.to_owned());
+        }
+        let mut mounts = spec.mounts().clone().unwrap_or_default();
+        for name in ["/etc/resolv.conf", "/etc/hosts"] {
+            let taken = mounts
+                .iter()
+                .any(|mount| mount.destination() == Path::new(name));
+            let inside = rootfs.join(name.trim_start_matches('/'));
+            if taken || fs::symlink_metadata(&inside).is_ok() {
+                continue;
+            }
+            let Ok(source) = fs::canonicalize(name) else {
+                continue;
+            };
+            let options = ["rbind", "ro", "nosuid", "nodev", "noexec"].map(str::to_owned);
+            let mount = MountBuilder::default()
+                .destination(name)
+                .source(source)
+                .typ("bind")
+                .options(options)
+                .build()
+                .context("describing a mount")?;
+            mounts.push(mount);
+        }
+        spec.set_mounts(Some(mounts));
+        let path = folder.join("config.json");
+        spec.save(&path)
+            .with_context(|| format!("writing {}", path.display()))
+    }
+
+    fn annotation(&self, name: &str) -> Option<&str> {
+        self.spec
+            .annotations()
+            .as_ref()?
+            .get(name)
+            .map(String::as_str)
+    }
+}
+
+/// The pod that a bundle's container belongs to: all its containers share one shim.
+pub(crate) fn group(bundle: &Path, id: &str) -> anyhow::Result<String> {
+    #[derive(serde::Deserialize)]
+    struct Annotated {
+        #[serde(default)]
+        annotations: Option<HashMap<String, String>>,
+    }
+    let path: PathBuf = bundle.join("config.json");
+    let text = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+    let spec: Annotated =
+        serde_json::from_slice(&text).with_context(|| format!("reading {}", path.display()))?;
+    let mut annotations = spec.annotations.unwrap_or_default();
+    let group = annotations
+        .remove(SANDBOX_ID)
+        .or_else(|| annotations.remove(GROUP));
+    Ok(group.unwrap_or_else(|| id.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bundle(json: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("config.json"), json).unwrap();
+        folder
+    }
+
+    const SPEC: &str = r#"{
+        "ociVersion": "1.0.2",
+        "process": {"user": {"uid": 7, "gid": 7}, "args": ["/x.wasm"], "cwd": "/", "env": ["A=b=c", "D"]},
+        "root": {"path": "rootfs"},
+        "mounts": [{"destination": "/etc/hosts", "source": "/mine", "type": "bind"}],
+        "linux": {"namespaces": [{"type": "pid"}]},
+        "annotations": {"io.kubernetes.cri.container-type": "container"}
+    }"#;
+
+    #[test]
+    fn containers_of_a_pod_share_a_group() {
+        let group_of = |annotations: &str| {
+            let bundle = bundle(&format!(r#"{{"ociVersion":"1.0.2"{annotations}}}"#));
+            group(bundle.path(), "c1").unwrap()
+        };
+        assert_eq!(group_of(""), "c1");
+        let runc = r#""io.containerd.runc.v2.group":"g""#;
+        assert_eq!(group_of(&format!(r#","annotations":{{{runc}}}"#)), "g");
+        let cri = r#""io.kubernetes.cri.sandbox-id":"pod""#;
+        assert_eq!(
+            group_of(&format!(r#","annotations":{{{runc},{cri}}}"#)),
+            "pod"
+        );
+    }
+
+    #[test]
+    fn reads_what_the_container_is_to_be() {
+        let bundle = bundle(SPEC);
+        let spec = BundleSpec::load(bundle.path()).unwrap();
+        assert_eq!(spec.env(), [("A".to_owned(), "b=c".to_owned())]);
+        assert_eq!(spec.args(), ["/x.wasm"]);
+        assert_eq!(spec.uid(), 7);
+        assert!(spec.has_own_pid_namespace() && !spec.is_sandbox() && !spec.has_late_hooks());
+    }
+
+    #[test]
+    fn a_worker_gets_the_hosts_name_resolution_where_it_has_none() {
+        let bundle = bundle(SPEC);
+        let rootfs = bundle.path().join("rootfs");
+        let folder = bundle.path().join("catena");
+        fs::create_dir_all(&folder).unwrap();
+        BundleSpec::load(bundle.path())
+            .unwrap()
+            .write_for_worker(&rootfs, &folder)
+            .unwrap();
+        let written = Spec::load(folder.join("config.json")).unwrap();
+        assert_eq!(written.root().as_ref().unwrap().path(), &rootfs);
+        let mounts = written.mounts().as_ref().unwrap();
+        let source = |name: &str| {
+            let mount = mounts
+                .iter()
+                .find(|mount| mount.destination() == Path::new(name));
+            mount.and_then(|mount| mount.source().clone())
+        };
+        assert_eq!(source("/etc/hosts"), Some("/mine".into()));
+        assert_eq!(
+            source("/etc/resolv.conf"),
+            fs::canonicalize("/etc/resolv.conf").ok()
+        );
+    }
+}

@@ -1,0 +1,319 @@
+//! A container's resource usage, read from its cgroup's files into containerd's messages: version 1
+//! counts CPU time in nanoseconds, version 2 in microseconds, and each has its own message.
+
+use std::fs;
+use std::path::Path;
+
+use containerd_shim::protos::cgroups::metrics as v1;
+use containerd_shim::protos::cgroups_v2::metrics as v2;
+#[cfg(test)]
+use containerd_shim::protos::protobuf::Message;
+use containerd_shim::protos::protobuf::well_known_types::any::Any;
+use containerd_shim::protos::protobuf::{MessageDyn, MessageField};
+use containerd_shim::util::convert_to_any;
+
+use crate::cgroup::{Cgroup, number};
+
+/// What a file says that stands for "no limit" in version 1.
+const UNLIMITED: u64 = u64::MAX;
+
+/// The usage of one container, as containerd wants it.
+pub(crate) fn collect(cgroup: &Cgroup) -> anyhow::Result<Any> {
+    let metrics: Box<dyn MessageDyn> = match cgroup {
+        Cgroup::V1(_) => Box::new(version_1(cgroup)),
+        Cgroup::V2(folder) => Box::new(version_2(folder)),
+    };
+    Ok(convert_to_any(metrics)?)
+}
+
+fn version_1(cgroup: &Cgroup) -> v1::Metrics {
+    let read = |controller: &str, file: &str| -> String {
+        let folder = cgroup.folder(controller);
+        folder
+            .and_then(|folder| fs::read_to_string(folder.join(file)).ok())
+            .unwrap_or_default()
+    };
+    let value = |controller: &str, file: &str| -> u64 {
+        read(controller, file).trim().parse().unwrap_or(0)
+    };
+
+    let mut metrics = v1::Metrics::new();
+    metrics.cpu = MessageField::some(v1::CPUStat {
+        usage: MessageField::some(cpu_usage(&read, &value)),
+        throttling: MessageField::some(throttling(&read("cpu", "cpu.stat"))),
+        ..Default::default()
+    });
+
+    let entry = |prefix: &str| {
+        MessageField::some(v1::MemoryEntry {
+            limit: value("memory", &format!("{prefix}.limit_in_bytes")),
+            usage: value("memory", &format!("{prefix}.usage_in_bytes")),
+            max: value("memory", &format!("{prefix}.max_usage_in_bytes")),
+            failcnt: value("memory", &format!("{prefix}.failcnt")),
+            ..Default::default()
+        })
+    };
+    let mut memory = memory_stat(&read("memory", "memory.stat"));
+    memory.usage = entry("memory");
+    memory.swap = entry("memory.memsw");
+    memory.kernel = entry("memory.kmem");
+    memory.kernel_tcp = entry("memory.kmem.tcp");
+    metrics.memory = MessageField::some(memory);
+
+    let oom = read("memory", "memory.oom_control");
+    metrics.memory_oom_control = MessageField::some(v1::MemoryOomControl {
+        oom_kill_disable: number(&oom, "oom_kill_disable").unwrap_or(0),
+        under_oom: number(&oom, "under_oom").unwrap_or(0),
+        oom_kill: number(&oom, "oom_kill").unwrap_or(0),
+        ..Default::default()
+    });
+    metrics.pids = MessageField::some(v1::PidsStat {
+        current: value("pids", "pids.current"),
+        limit: value("pids", "pids.max"),
+        ..Default::default()
+    });
+    metrics
+}
+
+fn cpu_usage(
+    read: &impl Fn(&str, &str) -> String,
+    value: &impl Fn(&str, &str) -> u64,
+) -> v1::CPUUsage {
+    let times = read("cpuacct", "cpuacct.stat");
+    let ticks = |key: &str| {
+        number(&times, key)
+            .unwrap_or(0)
+            .saturating_mul(nanoseconds_per_tick())
+    };
+    let per_cpu = read("cpuacct", "cpuacct.usage_percpu");
+    v1::CPUUsage {
+        total: value("cpuacct", "cpuacct.usage"),
+        user: ticks("user"),
+        kernel: ticks("system"),
+        per_cpu: per_cpu
+            .split_whitespace()
+            .filter_map(|text| text.parse().ok())
+            .collect(),
+        ..Default::default()
+    }
+}
+
+fn throttling(stat: &str) -> v1::Throttle {
+    v1::Throttle {
+        periods: number(stat, "nr_periods").unwrap_or(0),
+        throttled_periods: number(stat, "nr_throttled").unwrap_or(0),
+        throttled_time: number(stat, "throttled_time").unwrap_or(0),
+        ..Default::default()
+    }
+}
+
+fn memory_stat(stat: &str) -> v1::MemoryStat {
+    let field = |key: &str| number(stat, key).unwrap_or(0);
+    v1::MemoryStat {
+        cache: field("cache"),
+        rss: field("rss"),
+        rss_huge: field("rss_huge"),
+        mapped_file: field("mapped_file"),
+        dirty: field("dirty"),
+        writeback: field("writeback"),
+        pg_pg_in: field("pgpgin"),
+        pg_pg_out: field("pgpgout"),
+        pg_fault: field("pgfault"),
+        pg_maj_fault: field("pgmajfault"),
+        inactive_anon: field("inactive_anon"),
+        active_anon: field("active_anon"),
+        inactive_file: field("inactive_file"),
+        active_file: field("active_file"),
+        unevictable: field("unevictable"),
+        hierarchical_memory_limit: field("hierarchical_memory_limit"),
+        hierarchical_swap_limit: field("hierarchical_memsw_limit"),
+        total_cache: field("total_cache"),
+        total_rss: field("total_rss"),
+        total_rss_huge: field("total_rss_huge"),
+        total_mapped_file: field("total_mapped_file"),
+        total_dirty: field("total_dirty"),
+        total_writeback: field("total_writeback"),
+        total_pg_pg_in: field("total_pgpgin"),
+        total_pg_pg_out: field("total_pgpgout"),
+        total_pg_fault: field("total_pgfault"),
+        total_pg_maj_fault: field("total_pgmajfault"),
+        total_inactive_anon: field("total_inactive_anon"),
+        total_active_anon: field("total_active_anon"),
+        total_inactive_file: field("total_inactive_file"),
+        total_active_file: field("total_active_file"),
+        total_unevictable: field("total_unevictable"),
+        ..Default::default()
+    }
+}
+
+fn version_2(folder: &Path) -> v2::Metrics {
+    let read = |file: &str| fs::read_to_string(folder.join(file)).unwrap_or_default();
+    // "max" stands for no limit.
+    let value = |file: &str| match read(file).trim() {
+        "max" => UNLIMITED,
+        text => text.parse().unwrap_or(0),
+    };
+    let mut metrics = v2::Metrics::new();
+
+    let cpu = read("cpu.stat");
+    let time = |key: &str| number(&cpu, key).unwrap_or(0);
+    metrics.cpu = MessageField::some(v2::CPUStat {
+        usage_usec: time("usage_usec"),
+        user_usec: time("user_usec"),
+        system_usec: time("system_usec"),
+        nr_periods: time("nr_periods"),
+        nr_throttled: time("nr_throttled"),
+        throttled_usec: time("throttled_usec"),
+        ..Default::default()
+    });
+
+    let stat = read("memory.stat");
+    let field = |key: &str| number(&stat, key).unwrap_or(0);
+    metrics.memory = MessageField::some(v2::MemoryStat {
+        anon: field("anon"),
+        file: field("file"),
+        kernel_stack: field("kernel_stack"),
+        slab: field("slab"),
+        sock: field("sock"),
+        shmem: field("shmem"),
+        file_mapped: field("file_mapped"),
+        file_dirty: field("file_dirty"),
+        file_writeback: field("file_writeback"),
+        anon_thp: field("anon_thp"),
+        inactive_anon: field("inactive_anon"),
+        active_anon: field("active_anon"),
+        inactive_file: field("inactive_file"),
+        active_file: field("active_file"),
+        unevictable: field("unevictable"),
+        slab_reclaimable: field("slab_reclaimable"),
+        slab_unreclaimable: field("slab_unreclaimable"),
+        pgfault: field("pgfault"),
+        pgmajfault: field("pgmajfault"),
+        usage: value("memory.current"),
+        usage_limit: value("memory.max"),
+        max_usage: value("memory.peak"),
+        swap_usage: value("memory.swap.current"),
+        swap_limit: value("memory.swap.max"),
+        ..Default::default()
+    });
+
+    let events = read("memory.events");
+    let count = |key: &str| number(&events, key).unwrap_or(0);
+    metrics.memory_events = MessageField::some(v2::MemoryEvents {
+        low: count("low"),
+        high: count("high"),
+        max: count("max"),
+        oom: count("oom"),
+        oom_kill: count("oom_kill"),
+        ..Default::default()
+    });
+    metrics.pids = MessageField::some(v2::PidsStat {
+        current: value("pids.current"),
+        // No limit is 0 here, as runc tells it.
+        limit: Some(value("pids.max"))
+            .filter(|limit| *limit != UNLIMITED)
+            .unwrap_or(0),
+        ..Default::default()
+    });
+    metrics
+}
+
+/// `cpuacct.stat` counts in clock ticks.
+fn nanoseconds_per_tick() -> u64 {
+    let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)
+        .ok()
+        .flatten();
+    1_000_000_000
+        / ticks
+            .and_then(|ticks| u64::try_from(ticks).ok())
+            .unwrap_or(100)
+            .max(1)
+}
+
+/// Reads a message back, for tests.
+#[cfg(test)]
+fn decode<M: Message>(any: &Any) -> M {
+    M::parse_from_bytes(&any.value).unwrap()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn version_1_is_in_nanoseconds_and_bytes() {
+        let cpu = folder(&[
+            ("cpuacct.usage", "5000000000\n"),
+            ("cpuacct.usage_percpu", "2000000000 3000000000 \n"),
+            ("cpuacct.stat", "user 300\nsystem 200\n"),
+            (
+                "cpu.stat",
+                "nr_periods 4\nnr_throttled 2\nthrottled_time 77\n",
+            ),
+        ]);
+        let memory = folder(&[
+            ("memory.usage_in_bytes", "4096\n"),
+            ("memory.limit_in_bytes", "8192\n"),
+            ("memory.stat", "cache 1\nrss 2\ntotal_inactive_file 3\n"),
+            (
+                "memory.oom_control",
+                "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n",
+            ),
+        ]);
+        let pids = folder(&[("pids.current", "6\n"), ("pids.max", "max\n")]);
+        let folders = [
+            ("cpu", &cpu),
+            ("cpuacct", &cpu),
+            ("memory", &memory),
+            ("pids", &pids),
+        ];
+        let folders = folders.map(|(name, folder)| (name.to_owned(), folder.path().to_owned()));
+        let any = collect(&Cgroup::V1(folders.into())).unwrap();
+
+        assert_eq!(any.type_url, "io.containerd.cgroups.v1.Metrics");
+        let metrics: v1::Metrics = decode(&any);
+        assert_eq!(metrics.cpu.usage.total, 5_000_000_000);
+        assert_eq!(metrics.cpu.usage.user, 3_000_000_000);
+        assert_eq!(metrics.cpu.usage.kernel, 2_000_000_000);
+        assert_eq!(metrics.cpu.usage.per_cpu, [2_000_000_000, 3_000_000_000]);
+        assert_eq!(metrics.cpu.throttling.throttled_time, 77);
+        assert_eq!(metrics.memory.usage.usage, 4096);
+        assert_eq!(metrics.memory.usage.limit, 8192);
+        assert_eq!(metrics.memory.total_inactive_file, 3);
+        assert_eq!(metrics.memory_oom_control.oom_kill, 1);
+        assert_eq!((metrics.pids.current, metrics.pids.limit), (6, 0));
+    }
+
+    #[test]
+    fn version_2_is_in_microseconds_and_bytes() {
+        let folder = folder(&[
+            (
+                "cpu.stat",
+                "usage_usec 5000000\nuser_usec 3000000\nsystem_usec 2000000\n",
+            ),
+            ("memory.current", "4096\n"),
+            ("memory.max", "max\n"),
+            ("memory.stat", "anon 1\ninactive_file 3\n"),
+            ("memory.events", "oom 2\noom_kill 1\n"),
+            ("pids.current", "6\n"),
+            ("pids.max", "max\n"),
+        ]);
+        let any = collect(&Cgroup::V2(folder.path().into())).unwrap();
+        assert_eq!(any.type_url, "io.containerd.cgroups.v2.Metrics");
+        let metrics: v2::Metrics = decode(&any);
+        assert_eq!(metrics.cpu.usage_usec, 5_000_000);
+        assert_eq!(metrics.memory.usage, 4096);
+        assert_eq!(metrics.memory.usage_limit, u64::MAX);
+        assert_eq!(metrics.memory.inactive_file, 3);
+        assert_eq!(metrics.memory_events.oom_kill, 1);
+        assert_eq!((metrics.pids.current, metrics.pids.limit), (6, 0));
+    }
+}

@@ -1,0 +1,279 @@
+//! Standard input, output and error of a container: pipes between the container and the shim, and
+//! copies between those pipes and containerd's FIFOs. The container never holds a FIFO. The FIFOs
+//! are open in both directions here, so that they outlive a restart of containerd.
+
+use std::fs::{File, OpenOptions};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use nix::fcntl::OFlag;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::unix::pipe;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+const BUFFER_SIZE: usize = 32 * 1024;
+
+/// What containerd asks for: paths of FIFOs, `file://` URIs, or nothing.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Paths {
+    pub(crate) stdin: String,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// The container's ends.
+#[derive(Debug)]
+pub(crate) struct Ends {
+    pub(crate) stdin: OwnedFd,
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+}
+
+/// The shim's side: the running copies.
+#[derive(Debug)]
+pub(crate) struct Stdio {
+    outputs: TaskTracker,
+    input_end: CancellationToken,
+}
+
+impl Stdio {
+    /// Opens everything and starts the copies. The pipes belong to user `uid`, who may then open
+    /// `/dev/stdout` again.
+    pub(crate) fn open(
+        paths: &Paths,
+        uid: u32,
+        tasks: &TaskTracker,
+    ) -> anyhow::Result<(Stdio, Ends)> {
+        let outputs = TaskTracker::new();
+        let input_end = CancellationToken::new();
+        let stdin = match paths.stdin.as_str() {
+            "" => null()?,
+            path => {
+                let (ours, theirs) = input(path, uid)
+                    .with_context(|| format!("opening the container's standard input {path}"))?;
+                tasks.spawn(copy_input(ours.0, ours.1, input_end.clone()));
+                theirs
+            }
+        };
+        let output = |path: &str| match path {
+            "" => null(),
+            path => {
+                let target = Target::open(path)?;
+                let (reader, theirs) = output_pipe(uid)?;
+                outputs.spawn(target.copy_from(reader));
+                Ok(theirs)
+            }
+        };
+        let stdout = output(&paths.stdout)
+            .with_context(|| format!("opening the container's standard output {}", paths.stdout))?;
+        let stderr = output(&paths.stderr)
+            .with_context(|| format!("opening the container's standard error {}", paths.stderr))?;
+        outputs.close();
+        Ok((
+            Stdio { outputs, input_end },
+            Ends {
+                stdin,
+                stdout,
+                stderr,
+            },
+        ))
+    }
+
+    /// The client writes no more: what is in the FIFO is still copied, then the container sees
+    /// the end of its input.
+    pub(crate) fn close_input(&self) {
+        self.input_end.cancel();
+    }
+
+    /// Waits until all output is copied, but no longer than `limit`.
+    pub(crate) async fn finish(&self, limit: Duration) {
+        self.input_end.cancel();
+        let _ = tokio::time::timeout(limit, self.outputs.wait()).await;
+    }
+}
+
+/// Where output goes.
+enum Target {
+    Fifo(pipe::Sender),
+    File(tokio::fs::File),
+}
+
+impl Target {
+    fn open(path: &str) -> anyhow::Result<Target> {
+        if let Some((scheme, rest)) = path.split_once("://") {
+            return match scheme {
+                "fifo" => Target::open(rest),
+                "file" => {
+                    let path = PathBuf::from(rest.split('?').next().unwrap_or(rest));
+                    if let Some(folder) = path.parent() {
+                        std::fs::create_dir_all(folder)?;
+                    }
+                    let file = OpenOptions::new().create(true).append(true).open(path)?;
+                    Ok(Target::File(file.into()))
+                }
+                other => bail!("{other}:// is not supported, only a FIFO's path and file://"),
+            };
+        }
+        let fifo = pipe::OpenOptions::new()
+            .read_write(true)
+            .open_sender(Path::new(path))?;
+        Ok(Target::Fifo(fifo))
+    }
+
+    async fn copy_from(self, reader: pipe::Receiver) {
+        match self {
+            Target::Fifo(fifo) => copy_output(reader, fifo).await,
+            Target::File(file) => copy_output(reader, file).await,
+        }
+    }
+}
+
+async fn copy_output(mut reader: impl AsyncRead + Unpin, mut writer: impl AsyncWrite + Unpin) {
+    let mut buffer = vec![0; BUFFER_SIZE];
+    loop {
+        let length = match reader.read(&mut buffer).await {
+            Ok(0) => break,
+            Ok(length) => length,
+            Err(error) => {
+                tracing::warn!(%error, "reading a container's output");
+                break;
+            }
+        };
+        // The container must not stand still because its output cannot be delivered: read on.
+        if let Err(error) = writer.write_all(&buffer[..length]).await {
+            tracing::warn!(%error, "a container's output is lost");
+        }
+    }
+    let _ = writer.flush().await;
+}
+
+async fn copy_input(mut fifo: pipe::Receiver, mut writer: pipe::Sender, end: CancellationToken) {
+    let mut buffer = vec![0; BUFFER_SIZE];
+    loop {
+        let read = tokio::select! {
+            read = fifo.read(&mut buffer) => read,
+            // What was written before the end still counts; ask the kernel itself, for the
+            // runtime may not have heard of it yet.
+            () = end.cancelled() => nix::unistd::read(&fifo, &mut buffer).map_err(Into::into),
+        };
+        let length = match read {
+            Ok(0) | Err(_) => return,
+            Ok(length) => length,
+        };
+        if writer.write_all(&buffer[..length]).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn null() -> anyhow::Result<OwnedFd> {
+    let file = File::options().read(true).write(true).open("/dev/null");
+    Ok(file.context("opening /dev/null")?.into())
+}
+
+fn input(path: &str, uid: u32) -> anyhow::Result<((pipe::Receiver, pipe::Sender), OwnedFd)> {
+    // Open for writing too, or it would look closed until the client opens its end.
+    let fifo = pipe::OpenOptions::new()
+        .read_write(true)
+        .open_receiver(Path::new(path))?;
+    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+    nix::unistd::fchown(&read, Some(uid.into()), None)?;
+    Ok(((fifo, pipe::Sender::from_owned_fd(write)?), read))
+}
+
+fn output_pipe(uid: u32) -> anyhow::Result<(pipe::Receiver, OwnedFd)> {
+    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+    nix::unistd::fchown(&write, Some(uid.into()), None)?;
+    Ok((pipe::Receiver::from_owned_fd(read)?, write))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::stat::Mode;
+    use std::io::{Read as _, Write as _};
+
+    fn fifo(folder: &Path, name: &str) -> String {
+        let path = folder.join(name);
+        nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    #[tokio::test]
+    async fn output_reaches_the_fifo_across_a_change_of_readers() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths {
+            stdout: fifo(folder.path(), "out"),
+            ..Paths::default()
+        };
+        let uid = nix::unistd::getuid().as_raw();
+        let (stdio, ends) = Stdio::open(&paths, uid, &TaskTracker::new()).unwrap();
+        let mut container = File::from(ends.stdout);
+        for text in ["before", "after!"] {
+            container.write_all(text.as_bytes()).unwrap();
+            let path = paths.stdout.clone();
+            let read = tokio::task::spawn_blocking(move || {
+                let mut buffer = [0; 6];
+                File::open(path).unwrap().read_exact(&mut buffer).unwrap();
+                String::from_utf8(buffer.to_vec()).unwrap()
+            });
+            assert_eq!(read.await.unwrap(), text);
+        }
+        drop(container);
+        stdio.finish(Duration::from_secs(5)).await;
+        assert!(stdio.outputs.is_empty());
+    }
+
+    #[tokio::test]
+    async fn input_ends_after_what_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths {
+            stdin: fifo(folder.path(), "in"),
+            ..Paths::default()
+        };
+        let uid = nix::unistd::getuid().as_raw();
+        let (stdio, ends) = Stdio::open(&paths, uid, &TaskTracker::new()).unwrap();
+        File::options()
+            .write(true)
+            .open(&paths.stdin)
+            .unwrap()
+            .write_all(b"typed")
+            .unwrap();
+        stdio.close_input();
+        let text = tokio::task::spawn_blocking(move || {
+            let mut text = String::new();
+            File::from(ends.stdin)
+                .read_to_string(&mut text)
+                .map(|_| text)
+        });
+        assert_eq!(text.await.unwrap().unwrap(), "typed");
+    }
+
+    #[tokio::test]
+    async fn a_file_uri_is_appended_to_and_others_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("sub/log");
+        let paths = Paths {
+            stderr: format!("file://{}", log.display()),
+            ..Paths::default()
+        };
+        let uid = nix::unistd::getuid().as_raw();
+        let (stdio, ends) = Stdio::open(&paths, uid, &TaskTracker::new()).unwrap();
+        File::from(ends.stderr).write_all(b"line").unwrap();
+        stdio.finish(Duration::from_secs(5)).await;
+        assert_eq!(std::fs::read_to_string(log).unwrap(), "line");
+
+        let paths = Paths {
+            stderr: "binary:///bin/logger".into(),
+            ..Paths::default()
+        };
+        let error = Stdio::open(&paths, uid, &TaskTracker::new()).unwrap_err();
+        assert!(
+            format!("{error:#}").contains("binary:// is not supported"),
+            "{error:#}"
+        );
+    }
+}

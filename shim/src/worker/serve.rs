@@ -1,0 +1,168 @@
+//! A worker at work: it loads while it waits for its word, then serves until it is told to stop.
+
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::thread;
+
+use anyhow::Context as _;
+use catena_runtime::app::parse_lockfile;
+use catena_runtime::config::Config;
+use catena_runtime::engine::Code;
+use catena_runtime::server::{Bound, ComponentInput, Input, Server};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{Assignment, Command, Report};
+use crate::channel::{AsyncChannel, Channel};
+use crate::log;
+use crate::workload::CA_FILES;
+
+/// The exit code when an application cannot run.
+const UNFIT: i32 = 1;
+
+/// Runs a worker to its end; gives the exit code.
+pub(super) fn run(channel: Channel) -> i32 {
+    let prepared = Assignment::receive(&channel).and_then(|assignment| {
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads)
+            .enable_all()
+            .build()
+            .context("starting the runtime")?;
+        Ok((assignment, runtime))
+    });
+    match prepared {
+        Ok((assignment, runtime)) => runtime.block_on(serve(assignment, channel)),
+        Err(error) => {
+            report_failure(&channel, &error);
+            UNFIT
+        }
+    }
+}
+
+async fn serve(assignment: Assignment, channel: Channel) -> i32 {
+    let filter = assignment
+        .env
+        .iter()
+        .rev()
+        .find(|(name, _)| name == "RUST_LOG");
+    log::to_stderr(filter.map(|(_, value)| value.as_str()), false);
+    // First of all: the first process of a PID namespace ignores what it does not handle.
+    let (mut stop, channel) =
+        match Stop::listen().and_then(|stop| Ok((stop, AsyncChannel::new(channel)?))) {
+            Ok(ready) => ready,
+            Err(error) => {
+                tracing::error!("{error:#}");
+                return UNFIT;
+            }
+        };
+    let loaded = load(assignment);
+    let go = tokio::select! {
+        go = channel.receive::<Command>() => go,
+        () = stop.told() => return 0,
+    };
+    let Ok(Some(Command::Go)) = go else {
+        return UNFIT;
+    };
+    let bound = match loaded {
+        Ok(server) => server.bind().await,
+        Err(error) => Err(error),
+    };
+    match bound {
+        Ok(bound) => serve_bound(bound, &channel, stop).await,
+        Err(error) => {
+            let failed = Report::Failed {
+                reason: format!("{error:#}"),
+            };
+            if channel.send(&failed, &[]).is_err() {
+                tracing::error!("{error:#}");
+            }
+            UNFIT
+        }
+    }
+}
+
+async fn serve_bound(bound: Bound, channel: &AsyncChannel, mut stop: Stop) -> i32 {
+    let address = bound.addr().map(|address| address.to_string());
+    // A shim that is gone hears nothing; the application serves all the same.
+    let _ = channel.send(&Report::Listening { address }, &[]);
+    bound.serve(async move { stop.told().await }).await
+}
+
+fn load(assignment: Assignment) -> anyhow::Result<Server> {
+    let Assignment {
+        lockfile,
+        env,
+        components,
+        ca_roots,
+    } = assignment;
+    let config =
+        Config::from_env(&env).map_err(|problems| anyhow::Error::msg(problems.join("; ")))?;
+    let ca_roots = certificate_authorities(&env, ca_roots)?;
+    let components = components.into_iter().map(|component| ComponentInput {
+        id: component.id,
+        code: Code::Mapped(component.code),
+        files: component.files.map(File::from),
+    });
+    let input = Input {
+        app: parse_lockfile(&lockfile)?,
+        components: components.collect(),
+        config,
+        env,
+        ca_roots,
+    };
+    Ok(Server::load(input)?)
+}
+
+/// What the container says, then what it holds, then what the host has.
+fn certificate_authorities(
+    env: &[(String, String)],
+    host: Option<File>,
+) -> anyhow::Result<Option<Vec<u8>>> {
+    if let Some((_, path)) = env.iter().rev().find(|(name, _)| name == "SSL_CERT_FILE") {
+        let text = fs::read(path).with_context(|| {
+            format!("reading the certificate authorities from {path}, as SSL_CERT_FILE says")
+        })?;
+        return Ok(Some(text));
+    }
+    if let Some(text) = CA_FILES.iter().find_map(|path| fs::read(path).ok()) {
+        return Ok(Some(text));
+    }
+    let Some(mut host) = host else {
+        return Ok(None);
+    };
+    let mut text = Vec::new();
+    host.read_to_end(&mut text)
+        .context("reading the host's certificate authorities")?;
+    Ok(Some(text))
+}
+
+fn report_failure(channel: &Channel, error: &anyhow::Error) {
+    let _ = channel.send(
+        &Report::Failed {
+            reason: format!("{error:#}"),
+        },
+        &[],
+    );
+}
+
+/// The signals that ask for an orderly end.
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn listen() -> anyhow::Result<Stop> {
+        Ok(Stop {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn told(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Decides what a container runs: an application of wasm components, or an ordinary Linux program.
+//! An application is checked here, before any process of the container exists, and made ready:
+//! compiled, its files written, everything a worker needs opened.
+
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use catena_runtime::app::allowed_hosts::AllowedHosts;
+use catena_runtime::app::{ProblemKind, Refusal, variables};
+use catena_runtime::config::Config;
+use catena_runtime::image::{Image, LoadError, Loaded};
+
+use crate::compile::{self, Compiler};
+use crate::content::{ContentStore, Origin};
+use crate::daemon::Daemon;
+use crate::error::Error;
+use crate::options::Options;
+use crate::readonly;
+use crate::spec::BundleSpec;
+use crate::worker::{Assignment, ComponentFiles};
+
+/// The host's certificate authorities, where distributions keep them.
+pub(crate) const CA_FILES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// What containerd knows of the container's image.
+pub(crate) enum Known {
+    /// An application, read from the content store.
+    App(Box<Image>),
+    /// Ordinary layers, or no image at all: the root file system tells.
+    Rootfs,
+    /// There was an image, but containerd has it no more.
+    Removed(String),
+    /// The sandbox of a pod.
+    Sandbox,
+}
+
+/// What a container runs.
+pub(crate) enum Workload {
+    /// A program of the root file system.
+    Linux,
+    /// An application, with everything its worker needs.
+    Wasm(Box<Assignment>),
+}
+
+/// Asks containerd what the image of the container is.
+pub(crate) async fn ask(daemon: &Daemon, id: &str, spec: &BundleSpec) -> Result<Known, Error> {
+    if spec.is_sandbox() {
+        return Ok(Known::Sandbox);
+    }
+    let store = ContentStore::connect(&daemon.containerd, &daemon.namespace).await?;
+    let target = match store.origin(id).await? {
+        Origin::Image(target) => target,
+        Origin::Removed(name) => return Ok(Known::Removed(name)),
+        Origin::None => return Ok(Known::Rootfs),
+    };
+    let loaded =
+        tokio::task::spawn_blocking(move || Image::from_blobs(Arc::new(store), &target)).await;
+    match loaded.context("reading the image")?? {
+        Loaded::App(image) => Ok(Known::App(image)),
+        Loaded::Rootfs(_) => Ok(Known::Rootfs),
+    }
+}
+
+/// Decides, checks and prepares. Blocks. `rootfs` is mounted; `work` is our folder in the bundle.
+pub(crate) fn prepare(
+    daemon: &Daemon,
+    known: Known,
+    spec: &BundleSpec,
+    options: &Options,
+    rootfs: &Path,
+    work: &Path,
+) -> Result<Workload, Error> {
+    let image = match known {
+        Known::Sandbox => None,
+        Known::App(image) => Some(*image),
+        Known::Rootfs => Image::from_rootfs(rootfs, spec.args())?,
+        Known::Removed(name) => {
+            let image = Image::from_rootfs(rootfs, spec.args())?;
+            if image.is_none() && is_empty(rootfs)? {
+                return Err(Error::FailedPrecondition(format!(
+                    "the image {name} of this container is no longer in containerd: pull it again"
+                )));
+            }
+            image
+        }
+    };
+    let Some(image) = image else {
+        return Ok(Workload::Linux);
+    };
+    let env = spec.env();
+    check(&image, &env)?;
+    Ok(Workload::Wasm(Box::new(assign(
+        daemon, &image, env, options, work,
+    )?)))
+}
+
+/// All reasons why this application cannot run in this environment, together.
+pub(crate) fn check(image: &Image, env: &[(String, String)]) -> Result<(), LoadError> {
+    let app = &image.app;
+    let mut refusal = Refusal::default();
+    if let Err(problems) = Config::from_env(env) {
+        problems
+            .into_iter()
+            .for_each(|problem| refusal.push(ProblemKind::Unmet, problem));
+    }
+    let provided = variables::from_env(&app.variables, env);
+    match variables::resolve(&app.variables, &provided) {
+        Err(problems) => refusal.merge(problems),
+        Ok(values) => {
+            for component in &app.components {
+                let Err(problems) = AllowedHosts::parse(&component.allowed_hosts, &values) else {
+                    continue;
+                };
+                for problem in problems {
+                    let text = format!("component {:?}: {problem}", component.id);
+                    refusal.push(ProblemKind::Unmet, text);
+                }
+            }
+        }
+    }
+    Ok(refusal.or(())?)
+}
+
+fn assign(
+    daemon: &Daemon,
+    image: &Image,
+    env: Vec<(String, String)>,
+    options: &Options,
+    work: &Path,
+) -> Result<Assignment, Error> {
+    let folder = compile::cache_dir(options.cache_dir.as_ref());
+    let compiler = Compiler::open(&folder, &daemon.reaper)?;
+    let mut components = Vec::new();
+    for component in &image.app.components {
+        let code = compiler.code(image, &component.id).map_err(|error| {
+            match error.downcast::<LoadError>() {
+                Ok(error) => Error::from(error),
+                Err(error) => Error::FailedPrecondition(format!("{error:#}")),
+            }
+        })?;
+        let files = match component.files.as_slice() {
+            [] => None,
+            _ => {
+                let place = work.join("files").join(&component.id);
+                DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o755)
+                    .create(&place)
+                    .with_context(|| format!("making {}", place.display()))?;
+                image.materialize_files(&component.id, &place)?;
+                let place = File::open(&place).context("opening the component's files")?;
+                Some(readonly::folder(&place).context("closing off the component's files")?)
+            }
+        };
+        let code = readonly::file(&code).context("closing off the compiled code")?;
+        components.push(ComponentFiles {
+            id: component.id.clone(),
+            code,
+            files,
+        });
+    }
+    for warning in &image.app.warnings {
+        tracing::warn!(app = image.app.name, "{warning}");
+    }
+    let ca_roots = CA_FILES.iter().find_map(|path| File::open(path).ok());
+    let lockfile = image.lockfile().to_vec();
+    Ok(Assignment {
+        lockfile,
+        env,
+        components,
+        ca_roots,
+    })
+}
+
+fn is_empty(folder: &Path) -> anyhow::Result<bool> {
+    let entries = std::fs::read_dir(folder).and_then(|mut entries| entries.next().transpose());
+    match entries {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        other => Ok(other
+            .with_context(|| format!("listing {}", folder.display()))?
+            .is_none()),
+    }
+}
+
+impl From<LoadError> for Error {
+    fn from(error: LoadError) -> Self {
+        match &error {
+            _ if error.is_malformed() => Error::InvalidArgument(error.to_string()),
+            LoadError::Refused(_) => Error::FailedPrecondition(error.to_string()),
+            _ => Error::Internal(error.into()),
+        }
+    }
+}
