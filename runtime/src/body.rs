@@ -1,15 +1,20 @@
-//! The bodies that catena itself writes, and the guard around those of guests.
+//! Bodies: those that catena itself writes, and the guard around those of guests.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http::Response;
+use http::header::CONTENT_LENGTH;
+use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty, Full};
+use wasmtime_wasi_http::{Error, WasiBody};
 
-use crate::call::Body;
-use crate::host::Outcome;
+/// A body in either direction: a stream of frames that may end in an error.
+pub type Body = WasiBody;
 
 /// A body without any frame.
 pub(crate) fn empty() -> Body {
@@ -21,6 +26,60 @@ pub(crate) fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into())
         .map_err(|never| match never {})
         .boxed_unsync()
+}
+
+/// `response`, whose guest has done all its work: when its body is there in one
+/// piece it gets a length, so that it is sent without chunks.
+pub(crate) fn settled(response: Response<Body>) -> Response<Body> {
+    if response.headers().contains_key(CONTENT_LENGTH) {
+        return response;
+    }
+    response.map(|mut body| {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut next = || Pin::new(&mut body).poll_frame(&mut cx);
+        match next() {
+            Poll::Ready(None) => empty(),
+            Poll::Ready(Some(first)) => match (first.map(Frame::into_data), next()) {
+                (Ok(Ok(data)), Poll::Ready(None)) => full(data),
+                (first, second) => {
+                    let mut ready = VecDeque::from([unparsed(first)]);
+                    if let Poll::Ready(Some(second)) = second {
+                        ready.push_back(second);
+                    }
+                    Preceded { ready, body }.boxed_unsync()
+                }
+            },
+            Poll::Pending => body,
+        }
+    })
+}
+
+type Next = Result<Frame<Bytes>, Error>;
+
+fn unparsed(frame: Result<Result<Bytes, Frame<Bytes>>, Error>) -> Next {
+    frame.map(|frame| frame.map_or_else(|trailers| trailers, Frame::data))
+}
+
+/// A body of which some frames were taken before.
+struct Preceded {
+    ready: VecDeque<Next>,
+    body: Body,
+}
+
+impl http_body::Body for Preceded {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Next>> {
+        match self.ready.pop_front() {
+            Some(frame) => Poll::Ready(Some(frame)),
+            None => Pin::new(&mut self.body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ready.is_empty() && self.body.is_end_stream()
+    }
 }
 
 /// `body`, which a guest writes, so that it ends in an error and not as if it
@@ -36,16 +95,13 @@ struct Guarded {
 
 impl http_body::Body for Guarded {
     type Data = Bytes;
-    type Error = wasmtime_wasi_http::Error;
+    type Error = Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Next>> {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         match frame {
             Poll::Ready(None) if self.writer.died() => {
-                Poll::Ready(Some(Err(wasmtime_wasi_http::Error::ConnectionTerminated)))
+                Poll::Ready(Some(Err(Error::ConnectionTerminated)))
             }
             frame => frame,
         }
@@ -57,5 +113,45 @@ impl http_body::Body for Guarded {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// How an instance came to its end, for those who still hold its streams: when
+/// a guest dies, its streams just end, and must not look complete.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome(AtomicU8);
+
+impl Outcome {
+    const WORKING: u8 = 0;
+    const FINISHED: u8 = 1;
+    const DIED: u8 = 2;
+
+    /// The guest returned; what it wrote is complete.
+    pub(crate) fn finish(&self) {
+        self.0.store(Self::FINISHED, Ordering::Release);
+    }
+
+    /// A guard that records the instance's death unless it finished before.
+    pub(crate) fn guard(self: &Arc<Self>) -> OutcomeGuard {
+        OutcomeGuard(Arc::clone(self))
+    }
+
+    /// Whether the guest trapped or was cancelled.
+    pub(crate) fn died(&self) -> bool {
+        self.0.load(Ordering::Acquire) == Self::DIED
+    }
+}
+
+/// See [`Outcome::guard`]. Must be dropped before the instance's store.
+pub(crate) struct OutcomeGuard(Arc<Outcome>);
+
+impl Drop for OutcomeGuard {
+    fn drop(&mut self) {
+        let _ = self.0.0.compare_exchange(
+            Outcome::WORKING,
+            Outcome::DIED,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
     }
 }

@@ -10,10 +10,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use http::{HeaderValue, Request, Response, StatusCode};
-use wasmtime_wasi_http::WasiBody;
 
-/// A body in either direction: a stream of frames that may end in an error.
-pub type Body = WasiBody;
+use crate::body::Body;
 
 /// A future in a box, as [`Call::call`] returns it.
 pub type CallFuture = Pin<Box<dyn Future<Output = Result<Reply, CallError>> + Send>>;

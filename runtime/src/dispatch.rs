@@ -9,9 +9,8 @@ use http::header::HOST;
 use http::{Request, Response, StatusCode};
 use tokio_util::task::TaskTracker;
 
-use crate::call::{
-    Body, Call, CallError, CallFuture, ComponentIndex, Event, HttpEvent, Reply, To,
-};
+use crate::body::Body;
+use crate::call::{Call, CallError, CallFuture, ComponentIndex, Event, HttpEvent, Reply, To};
 use crate::executor::http::HttpWork;
 use crate::executor::{command, http as executor};
 use crate::guest::Guest;
@@ -47,7 +46,9 @@ impl Call for Dispatcher {
                     .map(Reply::Http),
                 Event::Command(ComponentIndex(index)) => {
                     let call = Arc::clone(&self) as Arc<dyn Call>;
-                    command::run(&self.guests[index], call).await.map(Reply::Exit)
+                    command::run(&self.guests[index], call)
+                        .await
+                        .map(Reply::Exit)
                 }
             }
         })
@@ -88,7 +89,10 @@ impl Dispatcher {
                 }
             },
         };
-        debug_assert!(parts.headers.contains_key(HOST), "requests arrive with a host");
+        debug_assert!(
+            parts.headers.contains_key(HOST),
+            "requests arrive with a host"
+        );
         let work = HttpWork {
             request: Request::from_parts(parts, body),
             call: Arc::clone(self) as Arc<dyn Call>,

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use wasmtime::Store;
 use wasmtime::component::{Component, Linker};
 use wasmtime_wasi::p2::bindings::CommandPre;
@@ -19,14 +19,18 @@ use wasmtime_wasi::{FsPerms, WasiCtx};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 
+use crate::body::Outcome;
 use crate::call::{Call, CallError};
 use crate::engine::{Engine, InFlight, Ticker, plain};
 use crate::host::stdio::Output;
-use crate::host::{Hooks, Outcome, State};
+use crate::host::{Hooks, State};
 use crate::outbound::Outbound;
 
 /// How long an idle instance waits on the shelf for its next request.
 const SHELF_LIFE: Duration = Duration::from_secs(10);
+
+/// How long a chained request waits for an instance.
+const CHAINED_WAIT: Duration = Duration::from_secs(1);
 
 /// What a component exports, ready to be instantiated.
 pub(crate) enum Exports {
@@ -46,6 +50,8 @@ pub(crate) struct Commons {
     pub(crate) ticker: Ticker,
     /// One permit an instance that exists, at work or on a shelf.
     pub(crate) instances: Arc<Semaphore>,
+    /// Told when a request found no permit.
+    pub(crate) pressure: Notify,
     pub(crate) max_memory: usize,
     pub(crate) max_uses: u32,
     pub(crate) stdout: Output,
@@ -120,7 +126,11 @@ impl Guest {
                 "component {:?} exports neither wasi:http/incoming-handler@0.2, \
                  wasi:http/handler@0.3 nor wasi:cli/run, so that nothing can wake it; it exports: {}",
                 input.id,
-                if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") },
+                if exports.is_empty() {
+                    "nothing".to_owned()
+                } else {
+                    exports.join(", ")
+                },
             ));
         };
         Ok(Self {
@@ -139,15 +149,35 @@ impl Guest {
         self.commons.ticker.enter()
     }
 
-    /// A permit for one more instance, waiting for one where all are taken.
-    pub(crate) async fn permit(&self) -> OwnedSemaphorePermit {
+    /// A permit for one more instance. Where all are taken, idle instances make
+    /// room, and a client's request waits its turn.
+    ///
+    /// A chained request waits only briefly: whoever called it holds an instance
+    /// meanwhile, and if all of them did so, none would ever be free.
+    ///
+    /// # Errors
+    /// [`CallError::Unavailable`] when a chained request waited in vain.
+    pub(crate) async fn permit(&self, depth: u32) -> Result<OwnedSemaphorePermit, CallError> {
         let instances = Arc::clone(&self.commons.instances);
-        match instances.try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => match Arc::clone(&self.commons.instances).acquire_owned().await {
-                Ok(permit) => permit,
-                Err(_) => std::future::pending().await,
-            },
+        if let Ok(permit) = Arc::clone(&instances).try_acquire_owned() {
+            return Ok(permit);
+        }
+        self.commons.pressure.notify_one();
+        let acquired = if depth == 0 {
+            instances.acquire_owned().await
+        } else {
+            tokio::time::timeout(CHAINED_WAIT, instances.acquire_owned())
+                .await
+                .map_err(|_| self.unavailable("all instances are busy (CATENA_MAX_INSTANCES)"))?
+        };
+        acquired.map_err(|_| self.unavailable("the server is stopping"))
+    }
+
+    /// The error of an instance that could not be had.
+    pub(crate) fn unavailable(&self, reason: impl Into<String>) -> CallError {
+        CallError::Unavailable {
+            component: self.id.clone(),
+            reason: reason.into(),
         }
     }
 
@@ -160,10 +190,9 @@ impl Guest {
         outcome: Arc<Outcome>,
         args: &[String],
     ) -> Result<Instance, CallError> {
-        let wasi = self.wasi(args).map_err(|error| CallError::Unavailable {
-            component: self.id.clone(),
-            reason: format!("{error:#}"),
-        })?;
+        let wasi = self
+            .wasi(args)
+            .map_err(|error| self.unavailable(format!("{error:#}")))?;
         let hooks = Hooks {
             outbound: Arc::clone(&self.outbound),
             call,
@@ -213,6 +242,12 @@ impl Guest {
             reusable.since = Instant::now();
             self.shelf().push(reusable);
         }
+    }
+
+    /// Lets go of all idle instances, to make room for others.
+    pub(crate) fn clear_shelf(&self) {
+        let idle = std::mem::take(&mut *self.shelf());
+        drop(idle);
     }
 
     /// Lets go of instances that nobody has used for a while.

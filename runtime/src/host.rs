@@ -10,7 +10,7 @@ use crate::engine::Engine;
 mod http;
 pub(crate) mod stdio;
 
-pub(crate) use self::http::{Hooks, Outcome, forbidden_headers};
+pub(crate) use self::http::{Hooks, forbidden_headers};
 
 /// The most resources (handles to headers, bodies, streams ..) of one instance.
 const MAX_RESOURCES: usize = 10_000;
@@ -113,4 +113,3 @@ impl wasmtime::ResourceLimiter for MemoryLimit {
         Ok(true)
     }
 }
-

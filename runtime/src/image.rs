@@ -34,7 +34,9 @@ mod componentize;
 mod digest;
 mod docker;
 mod error;
+mod file_url;
 mod files;
+mod layers;
 mod layout;
 mod lock;
 mod manifest;
@@ -61,6 +63,7 @@ pub use layout::Layout;
 pub use manifest::Manifest;
 pub use wasm::{Interface, Purpose};
 
+use layers::Layers;
 use manifest::Form;
 use root::Root;
 use store::Store;
@@ -82,7 +85,7 @@ pub enum Loaded {
     App(Box<Image>),
     /// Ordinary layers of a root file system, which may hold an application:
     /// [`Image::from_rootfs`] tells once they are unpacked.
-    Rootfs(Manifest),
+    Rootfs(Box<Manifest>),
 }
 
 impl Image {
@@ -93,21 +96,31 @@ impl Image {
     }
 
     /// As [`Image::from_blobs`], with limits of one's own.
-    pub fn from_blobs_within(blobs: Arc<dyn Blobs>, root: &Descriptor, limits: &Limits) -> Result<Loaded, LoadError> {
+    pub fn from_blobs_within(
+        blobs: Arc<dyn Blobs>,
+        root: &Descriptor,
+        limits: &Limits,
+    ) -> Result<Loaded, LoadError> {
         let manifest = Manifest::find(&*blobs, root, limits)?;
         let (app, lockfile, store) = match manifest.form()? {
-            Form::Layers => return Ok(Loaded::Rootfs(manifest)),
+            Form::Layers => return Ok(Loaded::Rootfs(Box::new(manifest))),
             Form::Spin(lockfile) => load_spin(blobs, &manifest, &lockfile, limits)?,
             Form::Wasm(layer) => {
                 let bytes = blob::read(&*blobs, &layer, limits.wasm)?;
                 let name = artefact::name_from(layer.title.as_deref().unwrap_or_default());
                 let source = json!({ "digest": layer.digest.to_string() });
                 let (app, lockfile) = artefact::app(&bytes, &layer.to_string(), &name, source)?;
-                (app, lockfile, Store::Layers(store::Layers::new(blobs, [&layer])))
+                (app, lockfile, Store::Layers(Layers::new(blobs, [&layer])))
             }
         };
         let digest = Some(manifest.digest());
-        Ok(Loaded::App(Box::new(Image { app, lockfile, store, limits: *limits, digest })))
+        Ok(Loaded::App(Box::new(Image {
+            app,
+            lockfile,
+            store,
+            limits: *limits,
+            digest,
+        })))
     }
 
     /// Loads from an unpacked root file system. `args` is the process that the
@@ -116,14 +129,23 @@ impl Image {
     pub fn from_rootfs(dir: &Path, args: &[String]) -> Result<Option<Image>, LoadError> {
         let limits = Limits::default();
         let found = rootfs::load(Root::dir(dir)?, args, &limits)?;
-        Ok(found.map(|(app, lockfile, store)| Image { app, lockfile, store, limits, digest: None }))
+        Ok(found.map(|(app, lockfile, store)| Image {
+            app,
+            lockfile,
+            store,
+            limits,
+            digest: None,
+        }))
     }
 
     /// Loads from a path of the developer's: an OCI layout folder, an unpacked
     /// root file system with a `spin.json`, a tar of an image, or a wasm file.
     pub fn from_path(path: &Path) -> Result<Image, LoadError> {
         let place = path.display().to_string();
-        let opening = |source| LoadError::Io { act: format!("opening {place}"), source };
+        let opening = |source| LoadError::Io {
+            act: format!("opening {place}"),
+            source,
+        };
         if std::fs::metadata(path).map_err(opening)?.is_dir() {
             if !path.join("index.json").exists() && path.join("spin.json").exists() {
                 let image = Image::from_rootfs(path, &[])?;
@@ -156,44 +178,93 @@ impl Image {
         if diff_ids.len() != manifest.layers.len() {
             return Err(LoadError::corrupt(
                 manifest.config.to_string(),
-                format!("lists {} layers and the manifest {}", diff_ids.len(), manifest.layers.len()),
+                format!(
+                    "lists {} layers and the manifest {}",
+                    diff_ids.len(),
+                    manifest.layers.len()
+                ),
             ));
         }
-        let mut layers = tree::Layers::new(limits)?;
+        let mut layers = tree::TreeBuilder::new(limits)?;
         for (layer, diff_id) in manifest.layers.iter().zip(diff_ids) {
-            let diff_id = diff_id
-                .parse()
-                .map_err(|error: DigestError| LoadError::corrupt(manifest.config.to_string(), error.to_string()))?;
+            let diff_id = diff_id.parse().map_err(|error: DigestError| {
+                LoadError::corrupt(manifest.config.to_string(), error.to_string())
+            })?;
             layers.add(&*blobs, layer, Some(diff_id))?;
         }
         let process = config.config().as_ref();
-        let entrypoint = process.and_then(|process| process.entrypoint().clone()).unwrap_or_default();
-        let cmd = process.and_then(|process| process.cmd().clone()).unwrap_or_default();
+        let entrypoint = process
+            .and_then(|process| process.entrypoint().clone())
+            .unwrap_or_default();
+        let cmd = process
+            .and_then(|process| process.cmd().clone())
+            .unwrap_or_default();
         let args: Vec<_> = entrypoint.into_iter().chain(cmd).collect();
-        let Some((app, lockfile, store)) = rootfs::load(Root::Layers(layers.finish()?), &args, &limits)? else {
+        let Some((app, lockfile, store)) =
+            rootfs::load(Root::Layers(layers.finish()?), &args, &limits)?
+        else {
             return Err(LoadError::unmet(format!(
                 "{place} is a Linux image, not a wasm application: it has no /spin.json, and its process [{}] is no wasm file",
                 args.join(" ")
             )));
         };
         let digest = Some(manifest.digest());
-        Ok(Image { app, lockfile, store, limits, digest })
+        Ok(Image {
+            app,
+            lockfile,
+            store,
+            limits,
+            digest,
+        })
     }
 
     /// Loads a wasm file.
     fn from_wasm(path: &Path, place: &str) -> Result<Image, LoadError> {
         let limits = Limits::default();
-        let file = File::open(path).map_err(|source| LoadError::Io { act: format!("opening {place}"), source })?;
-        let size = file.metadata().map_err(|source| LoadError::Io { act: format!("opening {place}"), source })?.len();
-        let expected = blob::Expected { digest: None, size: Some(size), limit: limits.wasm };
+        let file = File::open(path).map_err(|source| LoadError::Io {
+            act: format!("opening {place}"),
+            source,
+        })?;
+        let size = file
+            .metadata()
+            .map_err(|source| LoadError::Io {
+                act: format!("opening {place}"),
+                source,
+            })?
+            .len();
+        let expected = blob::Expected {
+            digest: None,
+            size: Some(size),
+            limit: limits.wasm,
+        };
         let bytes = blob::read_to_end(blob::Verifying::new(file, expected), place)?;
         let digest = Digest::of(&bytes);
         let name = artefact::name_from(place);
-        let (app, lockfile) = artefact::app(&bytes, place, &name, json!({ "digest": digest.to_string() }))?;
-        let part = manifest::Part { role: "file", media_type: media::WASM.to_owned(), digest, size, title: None };
-        let blobs = Arc::new(OneFile { digest, path: path.to_owned() });
-        let store = Store::Layers(store::Layers::new(blobs, [&part]));
-        Ok(Image { app, lockfile, store, limits, digest: None })
+        let (app, lockfile) = artefact::app(
+            &bytes,
+            place,
+            &name,
+            json!({ "digest": digest.to_string() }),
+        )?;
+        let part = manifest::Part {
+            role: "file",
+            media_type: media::WASM.to_owned(),
+            digest,
+            size,
+            title: None,
+        };
+        let blobs = Arc::new(OneFile {
+            digest,
+            path: path.to_owned(),
+        });
+        let store = Store::Layers(Layers::new(blobs, [&part]));
+        Ok(Image {
+            app,
+            lockfile,
+            store,
+            limits,
+            digest: None,
+        })
     }
 
     /// The lockfile that [`Image::app`] was read from; made up for an image that
@@ -217,7 +288,10 @@ impl Image {
         {
             return Ok(digest);
         }
-        self.store.open(&component.source, self.limits.wasm).and_then(store::Opened::digest).map_err(within)
+        self.store
+            .open(&component.source, self.limits.wasm)
+            .and_then(store::Opened::digest)
+            .map_err(within)
     }
 
     /// A component's wasm, verified: a component, or a core module that
@@ -225,7 +299,9 @@ impl Image {
     pub fn wasm(&self, component: &str) -> Result<Vec<u8>, LoadError> {
         let component = self.component(component)?;
         let opened = self.store.open(&component.source, self.limits.wasm);
-        opened.and_then(store::Opened::read).map_err(|error| error.within(&format!("component \"{}\"", component.id)))
+        opened
+            .and_then(store::Opened::read)
+            .map_err(|error| error.within(&format!("component \"{}\"", component.id)))
     }
 
     /// Writes the files of a component below `dir`, verified. The folder has to
@@ -244,7 +320,12 @@ impl Image {
             }
             for file in &component.files {
                 if let Err(error) = self.read_file(file) {
-                    error.within(&format!("component \"{}\": file \"{}\"", component.id, file.path)).add_to(&mut refusal)?;
+                    error
+                        .within(&format!(
+                            "component \"{}\": file \"{}\"",
+                            component.id, file.path
+                        ))
+                        .add_to(&mut refusal)?;
                 }
             }
         }
@@ -253,23 +334,40 @@ impl Image {
 
     fn read_file(&self, file: &app::FileMount) -> Result<(), LoadError> {
         match self.store.folder(&file.content)? {
-            None => self.store.open(&file.content, self.limits.data)?.digest().map(|_| ()),
+            None => self
+                .store
+                .open(&file.content, self.limits.data)?
+                .digest()
+                .map(|_| ()),
             Some(below) => below.iter().try_for_each(|path| {
-                self.store.open_below(&file.content, path, self.limits.data)?.digest().map(|_| ())
+                self.store
+                    .open_below(&file.content, path, self.limits.data)?
+                    .digest()
+                    .map(|_| ())
             }),
         }
     }
 
     fn component(&self, id: &str) -> Result<&Component, LoadError> {
-        self.app.components.iter().find(|component| component.id == id).ok_or_else(|| {
-            LoadError::Refused(Refusal::new(ProblemKind::Malformed, format!("the image has no component \"{id}\"")))
-        })
+        self.app
+            .components
+            .iter()
+            .find(|component| component.id == id)
+            .ok_or_else(|| {
+                LoadError::Refused(Refusal::new(
+                    ProblemKind::Malformed,
+                    format!("the image has no component \"{id}\""),
+                ))
+            })
     }
 }
 
 impl std::fmt::Debug for Image {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Image").field("app", &self.app).field("digest", &self.digest).finish_non_exhaustive()
+        f.debug_struct("Image")
+            .field("app", &self.app)
+            .field("digest", &self.digest)
+            .finish_non_exhaustive()
     }
 }
 
@@ -282,8 +380,14 @@ fn load_spin(
 ) -> Result<(App, Vec<u8>, Store), LoadError> {
     let bytes = blob::read(&*blobs, lockfile, limits.config)?;
     let mut refusal = Refusal::default();
-    for layer in manifest.layers.iter().filter(|layer| layer.digest != lockfile.digest) {
-        let present = blobs.contains(&layer.digest).map_err(|error| LoadError::reading(layer.to_string(), error))?;
+    for layer in manifest
+        .layers
+        .iter()
+        .filter(|layer| layer.digest != lockfile.digest)
+    {
+        let present = blobs
+            .contains(&layer.digest)
+            .map_err(|error| LoadError::reading(layer.to_string(), error))?;
         if !present {
             refusal.push(
                 ProblemKind::Malformed,
@@ -291,7 +395,7 @@ fn load_spin(
             );
         }
     }
-    let mut layers = store::Layers::new(blobs, &manifest.layers);
+    let mut layers = Layers::new(blobs, &manifest.layers);
     if let Ok(app) = app::parse_lockfile(&bytes)
         && let Err(error) = layers.take_from_archives(&lock::digests(&app), limits)
     {

@@ -7,12 +7,12 @@
 //!
 //! ```text
 //! app         what an image declares: lockfile, permissions, routes; no I/O
-//! config      what the container's environment asks for
 //! image       manifests and layers -> app, components, files
 //! pack        a manifest in spin.toml's format -> an image
 //! engine      wasmtime: configuration, compilation, cache, epochs
-//! call        the seam: an event, and who delivers it
+//! config      what the container's environment asks for
 //! body        bodies that catena writes, guards around those of guests
+//! call        the seam: an event, and who delivers it
 //! outbound    where guests' requests go: in memory, or to a real host
 //! host        what guests import
 //! guest       a component linked and ready
@@ -26,7 +26,7 @@
 //! It knows nothing of containerd and never reads the process's environment.
 
 pub mod app;
-mod body;
+pub mod body;
 pub mod call;
 pub mod config;
 mod dispatch;

@@ -19,7 +19,8 @@ use http::{HeaderValue, Request, Response, Uri};
 use wasmtime_wasi_http::{Error, RequestOptions};
 
 use crate::app::allowed_hosts::AllowedHosts;
-use crate::call::{Body, Call, CallError, ComponentIndex, Event, HttpEvent, Reply, To};
+use crate::body::Body;
+use crate::call::{Call, CallError, ComponentIndex, Event, HttpEvent, Reply, To};
 
 mod client;
 

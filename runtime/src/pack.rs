@@ -95,8 +95,13 @@ pub fn pack(options: &Options) -> Result<Packed, PackError> {
         source,
     })?;
     let mut mistakes = Mistakes::new(&options.manifest, &text);
-    let Some(manifest) = Manifest::read(&text, &mut mistakes) else { return Err(mistakes.into()) };
-    let folder = options.manifest.parent().unwrap_or_else(|| std::path::Path::new(""));
+    let Some(manifest) = Manifest::read(&text, &mut mistakes) else {
+        return Err(mistakes.into());
+    };
+    let folder = options
+        .manifest
+        .parent()
+        .unwrap_or_else(|| std::path::Path::new(""));
     let contents = Contents::gather(&manifest, folder, &mut mistakes);
     form::check(options.form, &manifest, &contents, &mut mistakes);
     mistakes.check()?;
@@ -107,8 +112,12 @@ pub fn pack(options: &Options) -> Result<Packed, PackError> {
     warnings.extend(contents.warnings.iter().cloned());
 
     let mut archive = archive::Archive::default();
-    let target = form::write(options.form, &lockfile, &manifest, &contents, &mut archive)
-        .map_err(|source| PackError::Io { act: "making the image's layers".to_owned(), source })?;
+    let target = form::write(options.form, &lockfile, &manifest, &contents, &mut archive).map_err(
+        |source| PackError::Io {
+            act: "making the image's layers".to_owned(),
+            source,
+        },
+    )?;
     archive.save(&target, &options.reference, &options.output)?;
     Ok(Packed {
         reference: options.reference.clone(),
@@ -132,7 +141,11 @@ pub fn pack(options: &Options) -> Result<Packed, PackError> {
 
 /// Reads the lockfile as a host would. What the manifest itself says must be
 /// understood may be unknown to catena; every other problem is a mistake.
-fn verify(manifest: &Manifest, lockfile: &lockfile::Lockfile, mistakes: &mut Mistakes) -> Vec<String> {
+fn verify(
+    manifest: &Manifest,
+    lockfile: &lockfile::Lockfile,
+    mistakes: &mut Mistakes,
+) -> Vec<String> {
     let refusal = match app::parse_lockfile(&lockfile.json) {
         Ok(app) => return app.warnings,
         Err(refusal) => refusal,

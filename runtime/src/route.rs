@@ -7,7 +7,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, Uri};
 
 use crate::app::routes::{Route, Router};
 use crate::app::{App, HttpRoute, HttpTarget, StaticResponse};
-use crate::call::{Body, ComponentIndex};
+use crate::body::Body;
+use crate::call::ComponentIndex;
 
 const PATH_INFO: HeaderName = HeaderName::from_static("spin-path-info");
 const FULL_URL: HeaderName = HeaderName::from_static("spin-full-url");
@@ -53,7 +54,9 @@ impl Routes {
             };
             if let Some(replaced) = router.insert(pattern, target)? {
                 let loser = match replaced {
-                    Target::Component(index) => format!("component {:?}", app.components[index.0].id),
+                    Target::Component(index) => {
+                        format!("component {:?}", app.components[index.0].id)
+                    }
                     Target::Static(_) => "a static response".to_owned(),
                 };
                 warn(format!(

@@ -12,10 +12,11 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use crate::app::allowed_hosts::AllowedHosts;
@@ -34,6 +35,9 @@ use crate::route::Routes;
 
 /// How often idle instances are looked at.
 const TRIM: Duration = Duration::from_secs(5);
+
+/// How long the guests' last output may take, once all guests are gone.
+const FLUSH: Duration = Duration::from_secs(2);
 
 /// Everything that an application needs to run.
 pub struct Input {
@@ -88,6 +92,7 @@ pub struct Server {
     config: Config,
     dispatcher: Arc<Dispatcher>,
     tracker: TaskTracker,
+    threads: Threads,
 }
 
 /// An application whose port is open.
@@ -123,7 +128,8 @@ impl Server {
             client: Client::new(ca_roots.as_deref(), timeouts)?,
             max_depth: config.chain_depth,
         });
-        let commons = Arc::new(commons(&engine, &config)?);
+        let (commons, threads) = commons(&engine, &config)?;
+        let commons = Arc::new(commons);
         let mut problems = Vec::new();
         let values = variables::resolve(&app.variables, &variables::from_env(&app.variables, &env))
             .map_err(|refusal| problems.push(refusal.to_string()))
@@ -138,8 +144,8 @@ impl Server {
                 let input = code
                     .remove(&component.id)
                     .with_context(|| format!("component {:?} has no code", component.id))?;
-                let allowed = AllowedHosts::parse(&component.allowed_hosts, &values)
-                    .map_err(|problems| {
+                let allowed =
+                    AllowedHosts::parse(&component.allowed_hosts, &values).map_err(|problems| {
                         anyhow::anyhow!("component {:?}: {}", component.id, problems.join("; "))
                     })?;
                 let compiled = engine
@@ -183,6 +189,7 @@ impl Server {
             config,
             dispatcher,
             tracker,
+            threads,
         })
     }
 
@@ -230,7 +237,9 @@ impl Bound {
             config,
             dispatcher,
             tracker,
+            threads,
         } = self.server;
+        let trim = tracker.spawn(trim(Arc::clone(&dispatcher)));
         let commands = run_commands(&app, &dispatcher);
         let exit_code = match self.listener {
             None => tokio::select! {
@@ -238,7 +247,6 @@ impl Bound {
                 () = shutdown => 0,
             },
             Some(listener) => {
-                let trim = trim(&dispatcher);
                 let serve = listener.run(Arc::clone(&dispatcher), shutdown, config.drain_timeout);
                 let forever = async {
                     commands.await;
@@ -246,14 +254,19 @@ impl Bound {
                 };
                 tokio::select! {
                     () = serve => {}
-                    () = trim => {}
                     () = forever => {}
                 }
                 0
             }
         };
+        trim.abort();
         tracker.close();
         let _ = tokio::time::timeout(config.drain_timeout, tracker.wait()).await;
+        // With the guests gone the output threads write what is left and end;
+        // a reader that does not read must not hold up the end for long.
+        drop(dispatcher);
+        let written = tokio::task::spawn_blocking(move || threads.map(JoinHandle::join));
+        let _ = tokio::time::timeout(FLUSH, written).await;
         exit_code
     }
 }
@@ -290,27 +303,52 @@ async fn run_commands(app: &App, dispatcher: &Arc<Dispatcher>) -> i32 {
     exit_code
 }
 
-async fn trim(dispatcher: &Dispatcher) {
+/// Lets go of idle instances: after a while, and at once when a request finds
+/// no room.
+async fn trim(dispatcher: Arc<Dispatcher>) {
     let mut interval = tokio::time::interval(TRIM);
+    let Some(commons) = dispatcher
+        .guests
+        .first()
+        .map(|guest| Arc::clone(&guest.commons))
+    else {
+        return;
+    };
     loop {
-        interval.tick().await;
+        let pressed = tokio::select! {
+            _ = interval.tick() => false,
+            () = commons.pressure.notified() => true,
+        };
         for guest in &dispatcher.guests {
-            guest.trim_shelf();
+            if pressed {
+                guest.clear_shelf();
+            } else {
+                guest.trim_shelf();
+            }
         }
     }
 }
 
-fn commons(engine: &Engine, config: &Config) -> anyhow::Result<Commons> {
-    Ok(Commons {
+type Threads = [JoinHandle<()>; 2];
+
+/// What the guests share, and the threads that write their output.
+fn commons(engine: &Engine, config: &Config) -> anyhow::Result<(Commons, Threads)> {
+    let (stdout, out) =
+        Output::start("stdout", std::io::stdout()).context("starting the stdout thread")?;
+    let (stderr, err) =
+        Output::start("stderr", std::io::stderr()).context("starting the stderr thread")?;
+    let commons = Commons {
         engine: engine.clone(),
         ticker: Ticker::start(engine).context("starting the epoch clock")?,
         instances: Arc::new(Semaphore::new(config.limits.instances as usize)),
+        pressure: Notify::new(),
         max_memory: config.limits.memory,
         max_uses: config.instance_uses,
-        stdout: Output::start("stdout", std::io::stdout()).context("starting the stdout thread")?,
-        stderr: Output::start("stderr", std::io::stderr()).context("starting the stderr thread")?,
+        stdout,
+        stderr,
         forbidden: host::forbidden_headers(),
-    })
+    };
+    Ok((commons, [out, err]))
 }
 
 /// The components that can be called by name: those that an HTTP trigger leads
@@ -322,7 +360,10 @@ fn chainable(app: &App) -> HashMap<String, ComponentIndex> {
             HttpTarget::Static(_) => None,
         })
         .filter_map(|id| {
-            let index = app.components.iter().position(|component| component.id == *id)?;
+            let index = app
+                .components
+                .iter()
+                .position(|component| component.id == *id)?;
             Some((id.to_ascii_lowercase(), ComponentIndex(index)))
         })
         .collect()

@@ -80,7 +80,9 @@ impl Cgroup {
     /// is in, which the container's would be if it was never made.
     pub(crate) fn signal_all(&self, signal: Signal) -> anyhow::Result<()> {
         let own = std::process::id().cast_signed();
-        let processes = self.processes().context("listing the container's processes")?;
+        let processes = self
+            .processes()
+            .context("listing the container's processes")?;
         if processes.contains(&own) {
             bail!("the container has no cgroup of its own");
         }
@@ -99,14 +101,22 @@ impl Cgroup {
             Cgroup::V1(_) => "memory.oom_control",
             Cgroup::V2(_) => "memory.events",
         };
-        let text = self.folder("memory").and_then(|folder| fs::read_to_string(folder.join(file)).ok());
+        let text = self
+            .folder("memory")
+            .and_then(|folder| fs::read_to_string(folder.join(file)).ok());
         text.and_then(|text| number(&text, "oom_kill")).unwrap_or(0)
     }
 }
 
 /// The number behind `key` in a file of `key value` lines.
 pub(crate) fn number(text: &str, key: &str) -> Option<u64> {
-    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+    text.lines().find_map(|line| {
+        line.strip_prefix(key)?
+            .strip_prefix(' ')?
+            .trim()
+            .parse()
+            .ok()
+    })
 }
 
 fn collect(folder: &Path, found: &mut Vec<i32>) -> io::Result<()> {
@@ -165,7 +175,9 @@ impl CgroupMount {
     /// The folder of the cgroup `path`, which may lie below what is mounted here.
     fn resolve(&self, path: &str) -> PathBuf {
         let path = Path::new(path);
-        let below = path.strip_prefix(&self.root).or_else(|_| path.strip_prefix("/"));
+        let below = path
+            .strip_prefix(&self.root)
+            .or_else(|_| path.strip_prefix("/"));
         self.point.join(below.unwrap_or(path))
     }
 }
@@ -185,8 +197,14 @@ mod tests {
     fn version_1_has_a_folder_per_controller() {
         let membership = "4:cpu,cpuacct:/ns/c\n3:memory:/pod/ns/c\n1:name=systemd:/x\n0::/\n";
         let cgroup = Cgroup::parse(membership, V1_MOUNTS).unwrap();
-        assert_eq!(cgroup.folder("cpu").unwrap(), Path::new("/sys/fs/cgroup/cpu,cpuacct/ns/c"));
-        assert_eq!(cgroup.folder("memory").unwrap(), Path::new("/sys/fs/cgroup/memory/ns/c"));
+        assert_eq!(
+            cgroup.folder("cpu").unwrap(),
+            Path::new("/sys/fs/cgroup/cpu,cpuacct/ns/c")
+        );
+        assert_eq!(
+            cgroup.folder("memory").unwrap(),
+            Path::new("/sys/fs/cgroup/memory/ns/c")
+        );
         assert_eq!(cgroup.folder("pids"), None);
     }
 
@@ -203,15 +221,31 @@ mod tests {
         fs::create_dir(folder.path().join("sub")).unwrap();
         fs::write(folder.path().join("cgroup.procs"), "7\n9\n").unwrap();
         fs::write(folder.path().join("sub/cgroup.procs"), "8\n").unwrap();
-        assert_eq!(Cgroup::V2(folder.path().into()).processes().unwrap(), [7, 8, 9]);
-        assert!(Cgroup::V2(folder.path().join("no")).processes().unwrap().is_empty());
+        assert_eq!(
+            Cgroup::V2(folder.path().into()).processes().unwrap(),
+            [7, 8, 9]
+        );
+        assert!(
+            Cgroup::V2(folder.path().join("no"))
+                .processes()
+                .unwrap()
+                .is_empty()
+        );
     }
 
     #[test]
     fn the_shim_never_ends_itself() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("cgroup.procs"), std::process::id().to_string()).unwrap();
-        assert!(Cgroup::V2(folder.path().into()).signal_all(Signal::SIGCONT).is_err());
+        fs::write(
+            folder.path().join("cgroup.procs"),
+            std::process::id().to_string(),
+        )
+        .unwrap();
+        assert!(
+            Cgroup::V2(folder.path().into())
+                .signal_all(Signal::SIGCONT)
+                .is_err()
+        );
     }
 
     #[test]

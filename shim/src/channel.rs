@@ -36,16 +36,29 @@ impl Channel {
     }
 
     /// Sends one message and copies of `files`.
-    pub(crate) fn send(&self, message: &impl Serialize, files: &[BorrowedFd<'_>]) -> io::Result<()> {
+    pub(crate) fn send(
+        &self,
+        message: &impl Serialize,
+        files: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
         let body = serde_json::to_vec(message)?;
         if body.len() > MESSAGE_SIZE {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "message too long"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "message too long",
+            ));
         }
         let raw: Vec<RawFd> = files.iter().map(AsRawFd::as_raw_fd).collect();
         let rights = [ControlMessage::ScmRights(&raw)];
         let control = if raw.is_empty() { &[][..] } else { &rights[..] };
         let flags = MsgFlags::MSG_NOSIGNAL;
-        sendmsg::<()>(self.socket.as_raw_fd(), &[IoSlice::new(&body)], control, flags, None)?;
+        sendmsg::<()>(
+            self.socket.as_raw_fd(),
+            &[IoSlice::new(&body)],
+            control,
+            flags,
+            None,
+        )?;
         Ok(())
     }
 
@@ -55,8 +68,12 @@ impl Channel {
         let mut control = cmsg_space!([RawFd; FILES_PER_MESSAGE]);
         let mut parts = [IoSliceMut::new(&mut body)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-        let received =
-            recvmsg::<()>(self.socket.as_raw_fd(), &mut parts, Some(&mut control), flags);
+        let received = recvmsg::<()>(
+            self.socket.as_raw_fd(),
+            &mut parts,
+            Some(&mut control),
+            flags,
+        );
         let received = match received {
             Err(nix::Error::ECONNRESET) => return Ok(None),
             other => other?,
@@ -112,14 +129,21 @@ impl AsyncChannel {
             &channel,
             nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK),
         )?;
-        #[expect(unsafe_code, reason = "the runtime must be able to trust the descriptor")]
+        #[expect(
+            unsafe_code,
+            reason = "the runtime must be able to trust the descriptor"
+        )]
         // SAFETY: a `Channel` owns one descriptor, always the same, until it is dropped.
         let inner = unsafe { AsyncFd::register(channel)? };
         Ok(AsyncChannel { inner })
     }
 
     /// Sends one message; the socket's buffer holds all that is ever said, so this does not wait.
-    pub(crate) fn send(&self, message: &impl Serialize, files: &[BorrowedFd<'_>]) -> io::Result<()> {
+    pub(crate) fn send(
+        &self,
+        message: &impl Serialize,
+        files: &[BorrowedFd<'_>],
+    ) -> io::Result<()> {
         self.inner.get_ref().send(message, files)
     }
 
@@ -134,7 +158,10 @@ impl AsyncChannel {
     }
 }
 
-#[expect(unsafe_code, reason = "descriptors arrive as numbers in a control message")]
+#[expect(
+    unsafe_code,
+    reason = "descriptors arrive as numbers in a control message"
+)]
 fn own(fd: RawFd) -> OwnedFd {
     // SAFETY: the kernel has just installed this descriptor for us, and nobody else knows of it.
     unsafe { OwnedFd::from_raw_fd(fd) }

@@ -42,7 +42,10 @@ impl Compiler<'_> {
     /// Opens the cache in `folder`.
     pub(crate) fn open<'r>(folder: &Path, reaper: &'r Reaper) -> anyhow::Result<Compiler<'r>> {
         let compatibility = Engine::for_compiling()?.compatibility();
-        Ok(Compiler { cache: Cache::open(folder, &compatibility)?, reaper })
+        Ok(Compiler {
+            cache: Cache::open(folder, &compatibility)?,
+            reaper,
+        })
     }
 
     /// The compiled code of one component, for a worker to map. Blocks.
@@ -76,7 +79,10 @@ impl Compiler<'_> {
             .stdin(Stdio::from(OwnedFd::from(input)))
             .stdout(Stdio::from(output.try_clone()?))
             .stderr(Stdio::from(OwnedFd::from(their_errors)));
-        let (_child, exit) = self.reaper.spawn(&mut command).context("starting the compiler")?;
+        let (_child, exit) = self
+            .reaper
+            .spawn(&mut command)
+            .context("starting the compiler")?;
         drop(command);
         let mut text = String::new();
         errors.by_ref().take(16 << 10).read_to_string(&mut text)?;
@@ -98,7 +104,9 @@ pub(crate) fn cache_dir(options: Option<&PathBuf>) -> PathBuf {
 
 /// Runs the child: wasm on standard input, compiled code on standard output.
 pub(crate) fn main() -> ExitCode {
-    let result = confine().context("confining the compiler").and_then(|()| compile());
+    let result = confine()
+        .context("confining the compiler")
+        .and_then(|()| compile());
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -110,11 +118,15 @@ pub(crate) fn main() -> ExitCode {
 
 fn compile() -> anyhow::Result<()> {
     let mut wasm = Vec::new();
-    io::stdin().read_to_end(&mut wasm).context("reading the wasm")?;
+    io::stdin()
+        .read_to_end(&mut wasm)
+        .context("reading the wasm")?;
     let component = componentize(&wasm)?;
     let code = Engine::for_compiling()?.precompile(&component)?;
     let mut stdout = io::stdout();
-    stdout.write_all(&code).context("writing the compiled code")?;
+    stdout
+        .write_all(&code)
+        .context("writing the compiled code")?;
     Ok(stdout.flush()?)
 }
 

@@ -72,17 +72,35 @@ pub(crate) enum State {
 
 impl Container {
     /// Takes over a container that was just made.
-    pub(crate) fn new(parts: Parts, launched: Launched) -> anyhow::Result<(Arc<Container>, ExitReceiver)> {
-        let Launched { pid, pidfd, cgroups, exit } = launched;
+    pub(crate) fn new(
+        parts: Parts,
+        launched: Launched,
+    ) -> anyhow::Result<(Arc<Container>, ExitReceiver)> {
+        let Launched {
+            pid,
+            pidfd,
+            cgroups,
+            exit,
+        } = launched;
         let cgroup = Cgroup::locate(&cgroups)?;
         let (started, ended) = (Mutex::new(false), watch::Sender::new(None));
-        let container = Container { parts, pid, pidfd, cgroup, started, exit: ended };
+        let container = Container {
+            parts,
+            pid,
+            pidfd,
+            cgroup,
+            started,
+            exit: ended,
+        };
         Ok((Arc::new(container), exit))
     }
 
     /// Follows the first process to its end, and tells containerd.
     pub(crate) async fn follow(self: Arc<Self>, daemon: Arc<Daemon>, exit: ExitReceiver) {
-        let lost = Exit { code: 255, at: SystemTime::now() };
+        let lost = Exit {
+            code: 255,
+            at: SystemTime::now(),
+        };
         let exit = exit.await.unwrap_or(lost);
         if !self.parts.own_pid_namespace {
             self.end_rest();
@@ -90,7 +108,10 @@ impl Container {
         let _order = self.started.lock().await;
         if self.cgroup.oom_kills() > 0 {
             let container_id = self.parts.id.clone();
-            daemon.publisher.publish(TaskOOM { container_id, ..Default::default() });
+            daemon.publisher.publish(TaskOOM {
+                container_id,
+                ..Default::default()
+            });
         }
         daemon.publisher.publish(TaskExit {
             container_id: self.parts.id.clone(),
@@ -140,7 +161,10 @@ impl Container {
         let mut exit = self.exit.subscribe();
         let ended = exit.wait_for(Option::is_some).await;
         // The sender lives in `self`, so there always is a value.
-        ended.ok().and_then(|exit| *exit).unwrap_or(Exit { code: 255, at: SystemTime::now() })
+        ended.ok().and_then(|exit| *exit).unwrap_or(Exit {
+            code: 255,
+            at: SystemTime::now(),
+        })
     }
 
     /// Lets it run. For a worker this returns when it listens; what keeps it from that is the
@@ -149,10 +173,14 @@ impl Container {
         let id = &self.parts.id;
         let mut started = self.started.lock().await;
         if self.exit.borrow().is_some() {
-            return Err(Error::FailedPrecondition(format!("task {id} has ended already")));
+            return Err(Error::FailedPrecondition(format!(
+                "task {id} has ended already"
+            )));
         }
         if *started {
-            return Err(Error::FailedPrecondition(format!("task {id} has been started already")));
+            return Err(Error::FailedPrecondition(format!(
+                "task {id} has been started already"
+            )));
         }
         match &self.parts.worker {
             Some(worker) => self.start_worker(worker).await?,
@@ -180,7 +208,11 @@ impl Container {
             ))
         };
         worker.send(&Command::Go, &[]).map_err(|_| gone())?;
-        match worker.receive::<Report>().await.context("hearing the worker")? {
+        match worker
+            .receive::<Report>()
+            .await
+            .context("hearing the worker")?
+        {
             Some(Report::Listening { address }) => {
                 tracing::info!(id = self.parts.id, address, "serving");
                 Ok(())
@@ -201,10 +233,12 @@ impl Container {
             }
             return match pidfd_send_signal(&self.pidfd, raw) {
                 Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Err(gone()),
-                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-                    Err(Error::InvalidArgument(format!("there is no signal {signal}")))
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Err(
+                    Error::InvalidArgument(format!("there is no signal {signal}")),
+                ),
+                other => {
+                    Ok(other.with_context(|| format!("sending signal {signal} to task {id}"))?)
                 }
-                other => Ok(other.with_context(|| format!("sending signal {signal} to task {id}"))?),
             };
         }
         let signal = Signal::try_from(raw)
@@ -258,7 +292,9 @@ impl Container {
         let bundle = self.parts.bundle.clone();
         let removed = tokio::task::spawn_blocking(move || {
             if state.exists() {
-                helper::load(state)?.delete(true).map_err(helper::describe)?;
+                helper::load(state)?
+                    .delete(true)
+                    .map_err(helper::describe)?;
             }
             rootfs::unmount(&bundle.join("rootfs")).context("unmounting the root file system")?;
             remove_folder(&work_folder(&bundle))
@@ -300,7 +336,9 @@ pub(crate) fn remove_folder(folder: &Path) -> anyhow::Result<()> {
 
 /// A time as containerd's messages have it.
 pub(crate) fn timestamp(time: SystemTime) -> Timestamp {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = time
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     Timestamp {
         seconds: since.as_secs().cast_signed(),
         nanos: since.subsec_nanos().cast_signed(),
@@ -315,7 +353,8 @@ fn release(state: &Path) -> anyhow::Result<()> {
     let folder = std::fs::File::open(state)?;
     // The path itself may be too long for a socket address.
     let socket = format!("/proc/self/fd/{}/notify.sock", folder.as_raw_fd());
-    let mut stream = UnixStream::connect(socket).context("reaching the container's first process")?;
+    let mut stream =
+        UnixStream::connect(socket).context("reaching the container's first process")?;
     io::Write::write_all(&mut stream, b"start container")?;
     drop(stream);
     container.set_status(ContainerStatus::Running);
@@ -327,7 +366,17 @@ fn pidfd_send_signal(pidfd: &OwnedFd, signal: i32) -> io::Result<()> {
     let no_info: *const libc::siginfo_t = std::ptr::null();
     // SAFETY: the descriptor is open, and a null pointer stands for the default information.
     let result = unsafe {
-        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, no_info, 0)
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            no_info,
+            0,
+        )
     };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }

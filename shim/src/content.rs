@@ -8,8 +8,8 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use catena_runtime::image::{Blobs, Descriptor, Digest};
-use containerd_client::services::v1::content_client::ContentClient;
 use containerd_client::services::v1::containers_client::ContainersClient;
+use containerd_client::services::v1::content_client::ContentClient;
 use containerd_client::services::v1::images_client::ImagesClient;
 use containerd_client::services::v1::{
     GetContainerRequest, GetImageRequest, InfoRequest, ReadContentRequest, ReadContentResponse,
@@ -47,21 +47,35 @@ impl ContentStore {
         let channel = containerd_client::connect(socket)
             .await
             .with_context(|| format!("connecting to containerd at {}", socket.display()))?;
-        Ok(ContentStore { channel, namespace: namespace.to_owned(), runtime: Handle::current() })
+        Ok(ContentStore {
+            channel,
+            namespace: namespace.to_owned(),
+            runtime: Handle::current(),
+        })
     }
 
     /// Finds the image of a container.
     pub(crate) async fn origin(&self, container: &str) -> anyhow::Result<Origin> {
-        let request = self.request(GetContainerRequest { id: container.to_owned() })?;
-        let found = ContainersClient::new(self.channel.clone()).get(request).await;
+        let request = self.request(GetContainerRequest {
+            id: container.to_owned(),
+        })?;
+        let found = ContainersClient::new(self.channel.clone())
+            .get(request)
+            .await;
         let found = found
             .map_err(plain)
             .with_context(|| format!("asking containerd about container {container}"))?;
-        let image = found.into_inner().container.map(|container| container.image).unwrap_or_default();
+        let image = found
+            .into_inner()
+            .container
+            .map(|container| container.image)
+            .unwrap_or_default();
         if image.is_empty() {
             return Ok(Origin::None);
         }
-        let request = self.request(GetImageRequest { name: image.clone() })?;
+        let request = self.request(GetImageRequest {
+            name: image.clone(),
+        })?;
         let target = match ImagesClient::new(self.channel.clone()).get(request).await {
             Ok(found) => found.into_inner().image.and_then(|image| image.target),
             Err(status) if status.code() == Code::NotFound => return Ok(Origin::Removed(image)),
@@ -82,7 +96,9 @@ impl ContentStore {
     fn request<T>(&self, message: T) -> anyhow::Result<Request<T>> {
         let mut request = Request::new(message);
         let namespace = self.namespace.parse().context("the namespace's name")?;
-        request.metadata_mut().insert("containerd-namespace", namespace);
+        request
+            .metadata_mut()
+            .insert("containerd-namespace", namespace);
         Ok(request)
     }
 
@@ -93,9 +109,16 @@ impl ContentStore {
 
 impl Blobs for ContentStore {
     fn open(&self, digest: &Digest) -> io::Result<Box<dyn Read + Send + '_>> {
-        let request = ReadContentRequest { digest: digest.to_string(), offset: 0, size: 0 };
+        let request = ReadContentRequest {
+            digest: digest.to_string(),
+            offset: 0,
+            size: 0,
+        };
         let request = self.request(request).map_err(io::Error::other)?;
-        let stream = self.runtime.block_on(self.client().read(request)).map_err(failure)?;
+        let stream = self
+            .runtime
+            .block_on(self.client().read(request))
+            .map_err(failure)?;
         let mut reader = Pieces {
             stream: stream.into_inner(),
             runtime: &self.runtime,
@@ -108,7 +131,11 @@ impl Blobs for ContentStore {
     }
 
     fn contains(&self, digest: &Digest) -> io::Result<bool> {
-        let request = self.request(InfoRequest { digest: digest.to_string() }).map_err(io::Error::other)?;
+        let request = self
+            .request(InfoRequest {
+                digest: digest.to_string(),
+            })
+            .map_err(io::Error::other)?;
         match self.runtime.block_on(self.client().info(request)) {
             Ok(_) => Ok(true),
             Err(status) if status.code() == Code::NotFound => Ok(false),
@@ -128,7 +155,10 @@ struct Pieces<'s> {
 impl Pieces<'_> {
     /// Goes to the next piece; false at the end.
     fn advance(&mut self) -> io::Result<bool> {
-        let next = self.runtime.block_on(self.stream.message()).map_err(failure)?;
+        let next = self
+            .runtime
+            .block_on(self.stream.message())
+            .map_err(failure)?;
         let more = next.is_some();
         self.piece = next.unwrap_or_default();
         self.position = 0;
@@ -195,10 +225,16 @@ mod tests {
 
     #[test]
     fn a_missing_blob_is_told_apart_from_a_failing_store() {
-        assert_eq!(failure(Status::not_found("x")).kind(), io::ErrorKind::NotFound);
+        assert_eq!(
+            failure(Status::not_found("x")).kind(),
+            io::ErrorKind::NotFound
+        );
         let error = failure(Status::unavailable("gone"));
         assert_eq!(error.to_string(), "containerd's content store: gone");
         let inner = error.get_ref().unwrap().source().unwrap();
-        assert_eq!(inner.downcast_ref::<io::Error>().unwrap().raw_os_error(), Some(libc::EIO));
+        assert_eq!(
+            inner.downcast_ref::<io::Error>().unwrap().raw_os_error(),
+            Some(libc::EIO)
+        );
     }
 }

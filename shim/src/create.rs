@@ -31,8 +31,10 @@ pub(crate) async fn create(
     let options = Options::from_any(request.options.as_ref())?;
     let spec = BundleSpec::load(&bundle)?;
 
-    let (known, rootfs) =
-        tokio::join!(workload::ask(daemon, &request.id, &spec), mount(&bundle, request));
+    let (known, rootfs) = tokio::join!(
+        workload::ask(daemon, &request.id, &spec),
+        mount(&bundle, request)
+    );
     // The mount first: if both failed, only its error tells of something to undo.
     let (rootfs, known) = (rootfs?, known?);
     let work = WorkFolder::make(work_folder(&bundle))?;
@@ -80,7 +82,9 @@ pub(crate) async fn create(
     rootfs.keep();
     work.keep();
     daemon.publisher.publish(created(request, container.pid()));
-    daemon.tasks.spawn(Arc::clone(&container).follow(Arc::clone(daemon), exit));
+    daemon
+        .tasks
+        .spawn(Arc::clone(&container).follow(Arc::clone(daemon), exit));
     Ok(container)
 }
 

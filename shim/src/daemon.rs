@@ -84,10 +84,11 @@ async fn serve(flags: &Flags, events: String, listener: UnixListener) -> anyhow:
 }
 
 async fn until_exit(daemon: &Daemon, service: &TaskService) {
-    let mut terminate = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-        Ok(signal) => signal,
-        Err(_) => return daemon.exit.cancelled().await,
-    };
+    let mut terminate =
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(signal) => signal,
+            Err(_) => return daemon.exit.cancelled().await,
+        };
     let mut idle = false;
     loop {
         tokio::select! {

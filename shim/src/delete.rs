@@ -47,13 +47,18 @@ fn remove_container(bundle: &Path, id: &str) -> anyhow::Result<i32> {
     }
     let mut container = helper::load(state)?;
     let pid = container.pid().map_or(0, |pid| pid.as_raw());
-    container.delete(true).map_err(helper::describe).context("removing the container")?;
+    container
+        .delete(true)
+        .map_err(helper::describe)
+        .context("removing the container")?;
     Ok(pid)
 }
 
 /// The socket that the bundle names, if nobody serves it any more.
 fn remove_dead_socket(bundle: &Path) {
-    let Ok(address) = std::fs::read_to_string(bundle.join("address")) else { return };
+    let Ok(address) = std::fs::read_to_string(bundle.join("address")) else {
+        return;
+    };
     let path = socket_path(address.trim());
     let refused = UnixStream::connect(path)
         .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);

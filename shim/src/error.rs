@@ -49,11 +49,16 @@ mod tests {
     #[test]
     fn an_internal_error_tells_its_whole_chain() {
         let cause = std::io::Error::from_raw_os_error(libc::ENOSPC);
-        let error = Err::<(), _>(cause).context("creating container c1").unwrap_err();
+        let error = Err::<(), _>(cause)
+            .context("creating container c1")
+            .unwrap_err();
         let ttrpc::Error::RpcStatus(status) = ttrpc::Error::from(Error::from(error)) else {
             panic!("not a status");
         };
         assert_eq!(status.code(), ttrpc::Code::INTERNAL);
-        assert_eq!(status.message(), "creating container c1: No space left on device (os error 28)");
+        assert_eq!(
+            status.message(),
+            "creating container c1: No space left on device (os error 28)"
+        );
     }
 }

@@ -63,12 +63,19 @@ impl Publisher {
         envelope.set_timestamp(time);
         envelope.set_event(event);
 
-        let mut events = self.queue.events.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut events = self
+            .queue
+            .events
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         self.queue.idle.send_replace(false);
         if events.len() == QUEUE_LIMIT
             && let Some(lost) = events.pop_front()
         {
-            tracing::error!(topic = lost.topic(), "containerd takes no events: one is lost");
+            tracing::error!(
+                topic = lost.topic(),
+                "containerd takes no events: one is lost"
+            );
         }
         events.push_back(envelope);
         drop(events);
@@ -100,7 +107,11 @@ impl Queue {
 }
 
 async fn forward(queue: Arc<Queue>, address: String) {
-    let address = if address.contains("://") { address } else { format!("unix://{address}") };
+    let address = if address.contains("://") {
+        address
+    } else {
+        format!("unix://{address}")
+    };
     let mut client: Option<EventsClient> = None;
     loop {
         let mut request = ForwardRequest::new();

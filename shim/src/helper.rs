@@ -89,7 +89,9 @@ fn serve() -> anyhow::Result<()> {
             .and_then(|mut container| container.delete(true).map_err(describe))
             .map(|()| Answer::Done),
     };
-    let answer = answer.unwrap_or_else(|error| Answer::Failed { reason: format!("{error:#}") });
+    let answer = answer.unwrap_or_else(|error| Answer::Failed {
+        reason: format!("{error:#}"),
+    });
     channel.send(&answer, &[])?;
     if matches!(answer, Answer::Created { .. }) {
         channel.receive::<Adopted>()?;
@@ -128,12 +130,18 @@ fn make(create: Create, files: Vec<OwnedFd>) -> anyhow::Result<Answer> {
 }
 
 fn release(container: &mut Container, worker: bool) -> anyhow::Result<Answer> {
-    let pid = container.pid().context("the container has no process")?.as_raw();
+    let pid = container
+        .pid()
+        .context("the container has no process")?
+        .as_raw();
     // Read now: a process that has ended is in no cgroup any more.
     let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup"))
         .with_context(|| format!("reading the cgroup of process {pid}"))?;
     if worker {
-        container.start().map_err(describe).context("releasing the worker")?;
+        container
+            .start()
+            .map_err(describe)
+            .context("releasing the worker")?;
     }
     Ok(Answer::Created { pid, cgroups })
 }

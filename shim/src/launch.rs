@@ -44,7 +44,12 @@ pub(crate) async fn create(
             let exit = daemon.reaper.adopt(pid);
             let pidfd = pidfd_open(pid).with_context(|| format!("opening process {pid}"))?;
             helper.channel.send(&Adopted, &[])?;
-            Ok(Launched { pid, pidfd, cgroups, exit })
+            Ok(Launched {
+                pid,
+                pidfd,
+                cgroups,
+                exit,
+            })
         }
         Answer::Failed { reason } => bail!(reason),
         Answer::Done => bail!("the helper made no container"),
@@ -86,8 +91,14 @@ impl Helper {
             .stdin(ProcessStdio::from(OwnedFd::from(theirs)))
             .stdout(ProcessStdio::null())
             .stderr(ProcessStdio::null());
-        let (_child, exit) = daemon.reaper.spawn(&mut command).context("starting the helper")?;
-        Ok(Helper { channel: AsyncChannel::new(ours)?, exit })
+        let (_child, exit) = daemon
+            .reaper
+            .spawn(&mut command)
+            .context("starting the helper")?;
+        Ok(Helper {
+            channel: AsyncChannel::new(ours)?,
+            exit,
+        })
     }
 
     async fn answer(&mut self) -> anyhow::Result<Answer> {

@@ -65,8 +65,8 @@ pub(crate) fn to_containerd(fifo: Fifo, debug: bool) {
 
 /// Sends log lines to standard error; `filter` is in the syntax of `RUST_LOG`.
 pub(crate) fn to_stderr(filter: Option<&str>, colour: bool) {
-    let filter = EnvFilter::try_new(filter.unwrap_or("info"))
-        .unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter =
+        EnvFilter::try_new(filter.unwrap_or("info")).unwrap_or_else(|_| EnvFilter::new("info"));
     let subscriber = tracing_subscriber::fmt()
         .with_writer(io::stderr)
         .with_ansi(colour)

@@ -72,7 +72,10 @@ fn containerd(args: &[String]) -> anyhow::Result<()> {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the last word of a process goes to standard error")]
+#[expect(
+    clippy::print_stderr,
+    reason = "the last word of a process goes to standard error"
+)]
 fn complain(error: &anyhow::Error) {
     eprintln!("catena: {error:#}");
 }

@@ -24,21 +24,27 @@ pub(crate) struct Options {
 impl Options {
     /// Reads the options of a Create request.
     pub(crate) fn from_any(any: Option<&Any>) -> anyhow::Result<Options> {
-        let Some(any) = any else { return Ok(Options::default()) };
+        let Some(any) = any else {
+            return Ok(Options::default());
+        };
         match any.type_url.rsplit('/').next().unwrap_or_default() {
             "" if any.value.is_empty() => Ok(Options::default()),
             "containerd.runc.v1.Options" => {
                 let options = oci::Options::parse_from_bytes(&any.value)
                     .context("reading the runtime's options")?;
-                Ok(Options { systemd_cgroup: options.systemd_cgroup, cache_dir: None })
+                Ok(Options {
+                    systemd_cgroup: options.systemd_cgroup,
+                    cache_dir: None,
+                })
             }
             "runtimeoptions.v1.Options" | "cri.runtimeoptions.v1.Options" => {
                 let (path, body) = generic(&any.value).context("reading the runtime's options")?;
                 match (path.as_str(), body.as_slice()) {
                     ("", body) => Options::from_toml(body, "containerd's options of the runtime"),
                     (path, _) => {
-                        let body = std::fs::read(path)
-                            .with_context(|| format!("reading the runtime's options from {path}"))?;
+                        let body = std::fs::read(path).with_context(|| {
+                            format!("reading the runtime's options from {path}")
+                        })?;
                         Options::from_toml(&body, path)
                     }
                 }
@@ -78,7 +84,11 @@ mod tests {
     use super::*;
 
     fn any(type_url: &str, value: Vec<u8>) -> Any {
-        Any { type_url: type_url.into(), value, ..Default::default() }
+        Any {
+            type_url: type_url.into(),
+            value,
+            ..Default::default()
+        }
     }
 
     #[test]
@@ -88,7 +98,10 @@ mod tests {
 
     #[test]
     fn runc_options_tell_the_cgroup_driver() {
-        let runc = oci::Options { systemd_cgroup: true, ..Default::default() };
+        let runc = oci::Options {
+            systemd_cgroup: true,
+            ..Default::default()
+        };
         let any = any("containerd.runc.v1.Options", runc.write_to_bytes().unwrap());
         assert!(Options::from_any(Some(&any)).unwrap().systemd_cgroup);
     }
@@ -98,7 +111,10 @@ mod tests {
         let toml = b"SystemdCgroup = true\ncache_dir = '/c'\n";
         let mut value = vec![0x0a, 1, b't', 0x1a, toml.len() as u8];
         value.extend_from_slice(toml);
-        let expected = Options { systemd_cgroup: true, cache_dir: Some("/c".into()) };
+        let expected = Options {
+            systemd_cgroup: true,
+            cache_dir: Some("/c".into()),
+        };
         let body = any("type.googleapis.com/runtimeoptions.v1.Options", value);
         assert_eq!(Options::from_any(Some(&body)).unwrap(), expected);
 
@@ -117,7 +133,10 @@ mod tests {
         let mut value = vec![0x1a, toml.len() as u8];
         value.extend_from_slice(toml);
         let error = Options::from_any(Some(&any("runtimeoptions.v1.Options", value))).unwrap_err();
-        assert!(format!("{error:#}").contains("unknown field `cache`"), "{error:#}");
+        assert!(
+            format!("{error:#}").contains("unknown field `cache`"),
+            "{error:#}"
+        );
         assert!(Options::from_any(Some(&any("x.Options", vec![]))).is_err());
     }
 }

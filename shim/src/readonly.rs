@@ -19,14 +19,15 @@ pub(crate) fn folder(folder: &File) -> io::Result<OwnedFd> {
 
 #[expect(unsafe_code, reason = "the calls have no safe wrapper")]
 fn detached(what: &impl AsFd) -> io::Result<OwnedFd> {
-    let flags = libc::OPEN_TREE_CLONE
-        | libc::OPEN_TREE_CLOEXEC
-        | libc::AT_EMPTY_PATH.cast_unsigned();
+    let flags =
+        libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC | libc::AT_EMPTY_PATH.cast_unsigned();
     let empty = c"".as_ptr();
     let source = what.as_fd().as_raw_fd();
     // SAFETY: the descriptor is open and the path is a constant; the result is checked below.
     let fd = unsafe { libc::syscall(libc::SYS_open_tree, source, empty, flags) };
-    let Ok(fd) = i32::try_from(fd) else { return Err(io::Error::other("open_tree")) };
+    let Ok(fd) = i32::try_from(fd) else {
+        return Err(io::Error::other("open_tree"));
+    };
     if fd < 0 {
         return Err(explain(io::Error::last_os_error()));
     }
@@ -49,7 +50,11 @@ fn detached(what: &impl AsFd) -> io::Result<OwnedFd> {
             size_of::<libc::mount_attr>(),
         )
     };
-    if result == 0 { Ok(mount) } else { Err(explain(io::Error::last_os_error())) }
+    if result == 0 {
+        Ok(mount)
+    } else {
+        Err(explain(io::Error::last_os_error()))
+    }
 }
 
 fn explain(error: io::Error) -> io::Error {
@@ -85,7 +90,10 @@ mod tests {
         let sealed = folder(&File::open(&path).unwrap()).unwrap();
         let inside = format!("/proc/self/fd/{}", sealed.as_raw_fd());
         let mut text = String::new();
-        File::open(format!("{inside}/file")).unwrap().read_to_string(&mut text).unwrap();
+        File::open(format!("{inside}/file"))
+            .unwrap()
+            .read_to_string(&mut text)
+            .unwrap();
         assert_eq!(text, "text");
         assert!(File::open(format!("{inside}/../inner")).is_err());
     }

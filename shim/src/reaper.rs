@@ -78,7 +78,10 @@ impl Reaper {
                 }
             };
             if let Some(sender) = waiting.remove(&pid.as_raw()) {
-                let exit = Exit { code: code.cast_unsigned(), at: SystemTime::now() };
+                let exit = Exit {
+                    code: code.cast_unsigned(),
+                    at: SystemTime::now(),
+                };
                 // Nobody listening any more is fine: the process is collected all the same.
                 let _ = sender.send(exit);
             }

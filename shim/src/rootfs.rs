@@ -33,8 +33,9 @@ impl Rootfs {
             let text = |text: &'_ str| Some(text.to_owned()).filter(|text| !text.is_empty());
             let (kind, source) = (text(&mount.type_), text(&mount.source));
             let options: Vec<String> = mount.options.to_vec();
-            mount_rootfs(kind.as_deref(), source.as_deref(), &options, &rootfs.path)
-                .with_context(|| format!("mounting {} at {}", mount.source, rootfs.path.display()))?;
+            mount_rootfs(kind.as_deref(), source.as_deref(), &options, &rootfs.path).with_context(
+                || format!("mounting {} at {}", mount.source, rootfs.path.display()),
+            )?;
         }
         Ok(rootfs)
     }

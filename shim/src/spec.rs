@@ -34,13 +34,17 @@ impl BundleSpec {
     /// The program and its arguments.
     pub(crate) fn args(&self) -> &[String] {
         let process = self.spec.process().as_ref();
-        process.and_then(|process| process.args().as_deref()).unwrap_or_default()
+        process
+            .and_then(|process| process.args().as_deref())
+            .unwrap_or_default()
     }
 
     /// The environment, as pairs in their order.
     pub(crate) fn env(&self) -> Vec<(String, String)> {
         let process = self.spec.process().as_ref();
-        let lines = process.and_then(|process| process.env().as_deref()).unwrap_or_default();
+        let lines = process
+            .and_then(|process| process.env().as_deref())
+            .unwrap_or_default();
         lines
             .iter()
             .filter_map(|line| line.split_once('='))
@@ -50,23 +54,29 @@ impl BundleSpec {
 
     /// The user that the process runs as.
     pub(crate) fn uid(&self) -> u32 {
-        self.spec.process().as_ref().map_or(0, |process| process.user().uid())
+        self.spec
+            .process()
+            .as_ref()
+            .map_or(0, |process| process.user().uid())
     }
 
     /// Whether the container has a PID namespace of its own, so that the kernel ends all its
     /// processes with the first one.
     pub(crate) fn has_own_pid_namespace(&self) -> bool {
         let linux = self.spec.linux().as_ref();
-        let namespaces = linux.and_then(|linux| linux.namespaces().as_deref()).unwrap_or_default();
-        namespaces
-            .iter()
-            .any(|namespace| namespace.typ() == LinuxNamespaceType::Pid && namespace.path().is_none())
+        let namespaces = linux
+            .and_then(|linux| linux.namespaces().as_deref())
+            .unwrap_or_default();
+        namespaces.iter().any(|namespace| {
+            namespace.typ() == LinuxNamespaceType::Pid && namespace.path().is_none()
+        })
     }
 
     /// Whether hooks run after the start or after the end.
     pub(crate) fn has_late_hooks(&self) -> bool {
         self.spec.hooks().as_ref().is_some_and(|hooks| {
-            let some = |hooks: &Option<Vec<_>>| hooks.as_ref().is_some_and(|hooks| !hooks.is_empty());
+            let some =
+                |hooks: &Option<Vec<_>>| hooks.as_ref().is_some_and(|hooks| !hooks.is_empty());
             some(hooks.poststart()) || some(hooks.poststop())
         })
     }
@@ -80,12 +90,16 @@ impl BundleSpec {
         }
         let mut mounts = spec.mounts().clone().unwrap_or_default();
         for name in ["/etc/resolv.conf", "/etc/hosts"] {
-            let taken = mounts.iter().any(|mount| mount.destination() == Path::new(name));
+            let taken = mounts
+                .iter()
+                .any(|mount| mount.destination() == Path::new(name));
             let inside = rootfs.join(name.trim_start_matches('/'));
             if taken || fs::symlink_metadata(&inside).is_ok() {
                 continue;
             }
-            let Ok(source) = fs::canonicalize(name) else { continue };
+            let Ok(source) = fs::canonicalize(name) else {
+                continue;
+            };
             let options = ["rbind", "ro", "nosuid", "nodev", "noexec"].map(str::to_owned);
             let mount = MountBuilder::default()
                 .destination(name)
@@ -98,11 +112,16 @@ impl BundleSpec {
         }
         spec.set_mounts(Some(mounts));
         let path = folder.join("config.json");
-        spec.save(&path).with_context(|| format!("writing {}", path.display()))
+        spec.save(&path)
+            .with_context(|| format!("writing {}", path.display()))
     }
 
     fn annotation(&self, name: &str) -> Option<&str> {
-        self.spec.annotations().as_ref()?.get(name).map(String::as_str)
+        self.spec
+            .annotations()
+            .as_ref()?
+            .get(name)
+            .map(String::as_str)
     }
 }
 
@@ -118,7 +137,9 @@ pub(crate) fn group(bundle: &Path, id: &str) -> anyhow::Result<String> {
     let spec: Annotated =
         serde_json::from_slice(&text).with_context(|| format!("reading {}", path.display()))?;
     let mut annotations = spec.annotations.unwrap_or_default();
-    let group = annotations.remove(SANDBOX_ID).or_else(|| annotations.remove(GROUP));
+    let group = annotations
+        .remove(SANDBOX_ID)
+        .or_else(|| annotations.remove(GROUP));
     Ok(group.unwrap_or_else(|| id.to_owned()))
 }
 
@@ -151,7 +172,10 @@ mod tests {
         let runc = r#""io.containerd.runc.v2.group":"g""#;
         assert_eq!(group_of(&format!(r#","annotations":{{{runc}}}"#)), "g");
         let cri = r#""io.kubernetes.cri.sandbox-id":"pod""#;
-        assert_eq!(group_of(&format!(r#","annotations":{{{runc},{cri}}}"#)), "pod");
+        assert_eq!(
+            group_of(&format!(r#","annotations":{{{runc},{cri}}}"#)),
+            "pod"
+        );
     }
 
     #[test]
@@ -170,15 +194,23 @@ mod tests {
         let rootfs = bundle.path().join("rootfs");
         let folder = bundle.path().join("catena");
         fs::create_dir_all(&folder).unwrap();
-        BundleSpec::load(bundle.path()).unwrap().write_for_worker(&rootfs, &folder).unwrap();
+        BundleSpec::load(bundle.path())
+            .unwrap()
+            .write_for_worker(&rootfs, &folder)
+            .unwrap();
         let written = Spec::load(folder.join("config.json")).unwrap();
         assert_eq!(written.root().as_ref().unwrap().path(), &rootfs);
         let mounts = written.mounts().as_ref().unwrap();
         let source = |name: &str| {
-            let mount = mounts.iter().find(|mount| mount.destination() == Path::new(name));
+            let mount = mounts
+                .iter()
+                .find(|mount| mount.destination() == Path::new(name));
             mount.and_then(|mount| mount.source().clone())
         };
         assert_eq!(source("/etc/hosts"), Some("/mine".into()));
-        assert_eq!(source("/etc/resolv.conf"), fs::canonicalize("/etc/resolv.conf").ok());
+        assert_eq!(
+            source("/etc/resolv.conf"),
+            fs::canonicalize("/etc/resolv.conf").ok()
+        );
     }
 }

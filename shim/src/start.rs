@@ -64,7 +64,14 @@ fn bind(path: &Path) -> anyhow::Result<Option<UnixListener>> {
 fn spawn_daemon(flags: &Flags, address: &str, listener: UnixListener) -> anyhow::Result<()> {
     let mut command = Command::new(std::env::current_exe()?);
     command
-        .args(["-namespace", &flags.namespace, "-id", &flags.id, "-address", &flags.address])
+        .args([
+            "-namespace",
+            &flags.namespace,
+            "-id",
+            &flags.id,
+            "-address",
+            &flags.address,
+        ])
         .args(["-socket", address])
         .stdin(Stdio::from(OwnedFd::from(listener)))
         // containerd waits until nobody holds these.

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use containerd_shim::protos::cgroups::metrics as v1;
 use containerd_shim::protos::cgroups_v2::metrics as v2;
-use containerd_shim::protos::protobuf::well_known_types::any::Any;
 #[cfg(test)]
 use containerd_shim::protos::protobuf::Message;
+use containerd_shim::protos::protobuf::well_known_types::any::Any;
 use containerd_shim::protos::protobuf::{MessageDyn, MessageField};
 use containerd_shim::util::convert_to_any;
 
@@ -29,9 +29,13 @@ pub(crate) fn collect(cgroup: &Cgroup) -> anyhow::Result<Any> {
 fn version_1(cgroup: &Cgroup) -> v1::Metrics {
     let read = |controller: &str, file: &str| -> String {
         let folder = cgroup.folder(controller);
-        folder.and_then(|folder| fs::read_to_string(folder.join(file)).ok()).unwrap_or_default()
+        folder
+            .and_then(|folder| fs::read_to_string(folder.join(file)).ok())
+            .unwrap_or_default()
     };
-    let value = |controller: &str, file: &str| -> u64 { read(controller, file).trim().parse().unwrap_or(0) };
+    let value = |controller: &str, file: &str| -> u64 {
+        read(controller, file).trim().parse().unwrap_or(0)
+    };
 
     let mut metrics = v1::Metrics::new();
     metrics.cpu = MessageField::some(v1::CPUStat {
@@ -76,13 +80,20 @@ fn cpu_usage(
     value: &impl Fn(&str, &str) -> u64,
 ) -> v1::CPUUsage {
     let times = read("cpuacct", "cpuacct.stat");
-    let ticks = |key: &str| number(&times, key).unwrap_or(0).saturating_mul(nanoseconds_per_tick());
+    let ticks = |key: &str| {
+        number(&times, key)
+            .unwrap_or(0)
+            .saturating_mul(nanoseconds_per_tick())
+    };
     let per_cpu = read("cpuacct", "cpuacct.usage_percpu");
     v1::CPUUsage {
         total: value("cpuacct", "cpuacct.usage"),
         user: ticks("user"),
         kernel: ticks("system"),
-        per_cpu: per_cpu.split_whitespace().filter_map(|text| text.parse().ok()).collect(),
+        per_cpu: per_cpu
+            .split_whitespace()
+            .filter_map(|text| text.parse().ok())
+            .collect(),
         ..Default::default()
     }
 }
@@ -199,7 +210,9 @@ fn version_2(folder: &Path) -> v2::Metrics {
     metrics.pids = MessageField::some(v2::PidsStat {
         current: value("pids.current"),
         // No limit is 0 here, as runc tells it.
-        limit: Some(value("pids.max")).filter(|limit| *limit != UNLIMITED).unwrap_or(0),
+        limit: Some(value("pids.max"))
+            .filter(|limit| *limit != UNLIMITED)
+            .unwrap_or(0),
         ..Default::default()
     });
     metrics
@@ -207,8 +220,14 @@ fn version_2(folder: &Path) -> v2::Metrics {
 
 /// `cpuacct.stat` counts in clock ticks.
 fn nanoseconds_per_tick() -> u64 {
-    let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok().flatten();
-    1_000_000_000 / ticks.and_then(|ticks| u64::try_from(ticks).ok()).unwrap_or(100).max(1)
+    let ticks = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)
+        .ok()
+        .flatten();
+    1_000_000_000
+        / ticks
+            .and_then(|ticks| u64::try_from(ticks).ok())
+            .unwrap_or(100)
+            .max(1)
 }
 
 /// Reads a message back, for tests.
@@ -235,16 +254,27 @@ mod tests {
             ("cpuacct.usage", "5000000000\n"),
             ("cpuacct.usage_percpu", "2000000000 3000000000 \n"),
             ("cpuacct.stat", "user 300\nsystem 200\n"),
-            ("cpu.stat", "nr_periods 4\nnr_throttled 2\nthrottled_time 77\n"),
+            (
+                "cpu.stat",
+                "nr_periods 4\nnr_throttled 2\nthrottled_time 77\n",
+            ),
         ]);
         let memory = folder(&[
             ("memory.usage_in_bytes", "4096\n"),
             ("memory.limit_in_bytes", "8192\n"),
             ("memory.stat", "cache 1\nrss 2\ntotal_inactive_file 3\n"),
-            ("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n"),
+            (
+                "memory.oom_control",
+                "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n",
+            ),
         ]);
         let pids = folder(&[("pids.current", "6\n"), ("pids.max", "max\n")]);
-        let folders = [("cpu", &cpu), ("cpuacct", &cpu), ("memory", &memory), ("pids", &pids)];
+        let folders = [
+            ("cpu", &cpu),
+            ("cpuacct", &cpu),
+            ("memory", &memory),
+            ("pids", &pids),
+        ];
         let folders = folders.map(|(name, folder)| (name.to_owned(), folder.path().to_owned()));
         let any = collect(&Cgroup::V1(folders.into())).unwrap();
 
@@ -265,7 +295,10 @@ mod tests {
     #[test]
     fn version_2_is_in_microseconds_and_bytes() {
         let folder = folder(&[
-            ("cpu.stat", "usage_usec 5000000\nuser_usec 3000000\nsystem_usec 2000000\n"),
+            (
+                "cpu.stat",
+                "usage_usec 5000000\nuser_usec 3000000\nsystem_usec 2000000\n",
+            ),
             ("memory.current", "4096\n"),
             ("memory.max", "max\n"),
             ("memory.stat", "anon 1\ninactive_file 3\n"),

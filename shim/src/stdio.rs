@@ -72,7 +72,14 @@ impl Stdio {
         let stderr = output(&paths.stderr)
             .with_context(|| format!("opening the container's standard error {}", paths.stderr))?;
         outputs.close();
-        Ok((Stdio { outputs, input_end }, Ends { stdin, stdout, stderr }))
+        Ok((
+            Stdio { outputs, input_end },
+            Ends {
+                stdin,
+                stdout,
+                stderr,
+            },
+        ))
     }
 
     /// The client writes no more: what is in the FIFO is still copied, then the container sees
@@ -110,7 +117,9 @@ impl Target {
                 other => bail!("{other}:// is not supported, only a FIFO's path and file://"),
             };
         }
-        let fifo = pipe::OpenOptions::new().read_write(true).open_sender(Path::new(path))?;
+        let fifo = pipe::OpenOptions::new()
+            .read_write(true)
+            .open_sender(Path::new(path))?;
         Ok(Target::Fifo(fifo))
     }
 
@@ -167,7 +176,9 @@ fn null() -> anyhow::Result<OwnedFd> {
 
 fn input(path: &str, uid: u32) -> anyhow::Result<((pipe::Receiver, pipe::Sender), OwnedFd)> {
     // Open for writing too, or it would look closed until the client opens its end.
-    let fifo = pipe::OpenOptions::new().read_write(true).open_receiver(Path::new(path))?;
+    let fifo = pipe::OpenOptions::new()
+        .read_write(true)
+        .open_receiver(Path::new(path))?;
     let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     nix::unistd::fchown(&read, Some(uid.into()), None)?;
     Ok(((fifo, pipe::Sender::from_owned_fd(write)?), read))
@@ -194,7 +205,10 @@ mod tests {
     #[tokio::test]
     async fn output_reaches_the_fifo_across_a_change_of_readers() {
         let folder = tempfile::tempdir().unwrap();
-        let paths = Paths { stdout: fifo(folder.path(), "out"), ..Paths::default() };
+        let paths = Paths {
+            stdout: fifo(folder.path(), "out"),
+            ..Paths::default()
+        };
         let uid = nix::unistd::getuid().as_raw();
         let (stdio, ends) = Stdio::open(&paths, uid, &TaskTracker::new()).unwrap();
         let mut container = File::from(ends.stdout);
@@ -216,14 +230,24 @@ mod tests {
     #[tokio::test]
     async fn input_ends_after_what_was_written() {
         let folder = tempfile::tempdir().unwrap();
-        let paths = Paths { stdin: fifo(folder.path(), "in"), ..Paths::default() };
+        let paths = Paths {
+            stdin: fifo(folder.path(), "in"),
+            ..Paths::default()
+        };
         let uid = nix::unistd::getuid().as_raw();
         let (stdio, ends) = Stdio::open(&paths, uid, &TaskTracker::new()).unwrap();
-        File::options().write(true).open(&paths.stdin).unwrap().write_all(b"typed").unwrap();
+        File::options()
+            .write(true)
+            .open(&paths.stdin)
+            .unwrap()
+            .write_all(b"typed")
+            .unwrap();
         stdio.close_input();
         let text = tokio::task::spawn_blocking(move || {
             let mut text = String::new();
-            File::from(ends.stdin).read_to_string(&mut text).map(|_| text)
+            File::from(ends.stdin)
+                .read_to_string(&mut text)
+                .map(|_| text)
         });
         assert_eq!(text.await.unwrap().unwrap(), "typed");
     }
@@ -232,15 +256,24 @@ mod tests {
     async fn a_file_uri_is_appended_to_and_others_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("sub/log");
-        let paths = Paths { stderr: format!("file://{}", log.display()), ..Paths::default() };
+        let paths = Paths {
+            stderr: format!("file://{}", log.display()),
+            ..Paths::default()
+        };
         let uid = nix::unistd::getuid().as_raw();
         let (stdio, ends) = Stdio::open(&paths, uid, &TaskTracker::new()).unwrap();
         File::from(ends.stderr).write_all(b"line").unwrap();
         stdio.finish(Duration::from_secs(5)).await;
         assert_eq!(std::fs::read_to_string(log).unwrap(), "line");
 
-        let paths = Paths { stderr: "binary:///bin/logger".into(), ..Paths::default() };
+        let paths = Paths {
+            stderr: "binary:///bin/logger".into(),
+            ..Paths::default()
+        };
         let error = Stdio::open(&paths, uid, &TaskTracker::new()).unwrap_err();
-        assert!(format!("{error:#}").contains("binary:// is not supported"), "{error:#}");
+        assert!(
+            format!("{error:#}").contains("binary:// is not supported"),
+            "{error:#}"
+        );
     }
 }

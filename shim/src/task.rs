@@ -32,7 +32,10 @@ enum Slot {
 
 impl TaskService {
     pub(crate) fn new(daemon: Arc<Daemon>) -> TaskService {
-        TaskService { daemon, containers: Mutex::default() }
+        TaskService {
+            daemon,
+            containers: Mutex::default(),
+        }
     }
 
     /// Whether there is no container, and none is being made.
@@ -41,7 +44,9 @@ impl TaskService {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Slot>> {
-        self.containers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.containers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The container `id`; `exec_id` must be empty, as there are no further processes yet.
@@ -53,7 +58,9 @@ impl TaskService {
             return Err(Error::NotFound(format!("there is no task {id} here")));
         };
         if !exec_id.is_empty() {
-            return Err(Error::NotFound(format!("task {id} has no process {exec_id}")));
+            return Err(Error::NotFound(format!(
+                "task {id} has no process {exec_id}"
+            )));
         }
         Ok(container)
     }
@@ -69,9 +76,14 @@ impl TaskService {
         }
         // On a task of its own: a client that goes away must not leave half a container.
         let (daemon, owned) = (Arc::clone(&self.daemon), request.clone());
-        let made = self.daemon.tasks.spawn(async move { create::create(&daemon, &owned).await });
+        let made = self
+            .daemon
+            .tasks
+            .spawn(async move { create::create(&daemon, &owned).await });
         let made = made.await.unwrap_or_else(|error| {
-            Err(Error::Internal(anyhow::Error::new(error).context("creating the container")))
+            Err(Error::Internal(
+                anyhow::Error::new(error).context("creating the container"),
+            ))
         });
         let mut containers = self.lock();
         match made {
@@ -97,16 +109,30 @@ impl Task for TaskService {
         request: api::CreateTaskRequest,
     ) -> RpcResult<api::CreateTaskResponse> {
         let pid = self.create_container(&request).await?;
-        Ok(api::CreateTaskResponse { pid, ..Default::default() })
+        Ok(api::CreateTaskResponse {
+            pid,
+            ..Default::default()
+        })
     }
 
-    async fn start(&self, _: &TtrpcContext, request: api::StartRequest) -> RpcResult<api::StartResponse> {
+    async fn start(
+        &self,
+        _: &TtrpcContext,
+        request: api::StartRequest,
+    ) -> RpcResult<api::StartResponse> {
         let container = self.find(&request.id, &request.exec_id)?;
         container.start(&self.daemon).await?;
-        Ok(api::StartResponse { pid: container.pid(), ..Default::default() })
+        Ok(api::StartResponse {
+            pid: container.pid(),
+            ..Default::default()
+        })
     }
 
-    async fn state(&self, _: &TtrpcContext, request: api::StateRequest) -> RpcResult<api::StateResponse> {
+    async fn state(
+        &self,
+        _: &TtrpcContext,
+        request: api::StateRequest,
+    ) -> RpcResult<api::StateResponse> {
         let container = self.find(&request.id, &request.exec_id)?;
         let paths = container.paths();
         let mut response = api::StateResponse {
@@ -132,11 +158,16 @@ impl Task for TaskService {
     }
 
     async fn kill(&self, _: &TtrpcContext, request: api::KillRequest) -> RpcResult<api::Empty> {
-        self.find(&request.id, &request.exec_id)?.kill(request.signal, request.all)?;
+        self.find(&request.id, &request.exec_id)?
+            .kill(request.signal, request.all)?;
         Ok(api::Empty::new())
     }
 
-    async fn wait(&self, _: &TtrpcContext, request: api::WaitRequest) -> RpcResult<api::WaitResponse> {
+    async fn wait(
+        &self,
+        _: &TtrpcContext,
+        request: api::WaitRequest,
+    ) -> RpcResult<api::WaitResponse> {
         let exit = self.find(&request.id, &request.exec_id)?.wait().await;
         Ok(api::WaitResponse {
             exit_status: exit.code,
@@ -145,7 +176,11 @@ impl Task for TaskService {
         })
     }
 
-    async fn delete(&self, _: &TtrpcContext, request: api::DeleteRequest) -> RpcResult<api::DeleteResponse> {
+    async fn delete(
+        &self,
+        _: &TtrpcContext,
+        request: api::DeleteRequest,
+    ) -> RpcResult<api::DeleteResponse> {
         let container = self.find(&request.id, &request.exec_id)?;
         let exit = container.delete(&self.daemon).await?;
         self.lock().remove(&request.id);
@@ -157,23 +192,44 @@ impl Task for TaskService {
         })
     }
 
-    async fn pids(&self, _: &TtrpcContext, request: api::PidsRequest) -> RpcResult<api::PidsResponse> {
+    async fn pids(
+        &self,
+        _: &TtrpcContext,
+        request: api::PidsRequest,
+    ) -> RpcResult<api::PidsResponse> {
         let container = self.find(&request.id, "")?;
-        let pids = container.cgroup().processes().map_err(|error| Error::Internal(error.into()))?;
+        let pids = container
+            .cgroup()
+            .processes()
+            .map_err(|error| Error::Internal(error.into()))?;
         let processes = pids.into_iter().map(|pid| api::ProcessInfo {
             pid: pid.cast_unsigned(),
             ..Default::default()
         });
-        Ok(api::PidsResponse { processes: processes.collect(), ..Default::default() })
+        Ok(api::PidsResponse {
+            processes: processes.collect(),
+            ..Default::default()
+        })
     }
 
-    async fn stats(&self, _: &TtrpcContext, request: api::StatsRequest) -> RpcResult<api::StatsResponse> {
+    async fn stats(
+        &self,
+        _: &TtrpcContext,
+        request: api::StatsRequest,
+    ) -> RpcResult<api::StatsResponse> {
         let container = self.find(&request.id, "")?;
         let stats = stats::collect(container.cgroup()).map_err(Error::from)?;
-        Ok(api::StatsResponse { stats: MessageField::some(stats), ..Default::default() })
+        Ok(api::StatsResponse {
+            stats: MessageField::some(stats),
+            ..Default::default()
+        })
     }
 
-    async fn close_io(&self, _: &TtrpcContext, request: api::CloseIORequest) -> RpcResult<api::Empty> {
+    async fn close_io(
+        &self,
+        _: &TtrpcContext,
+        request: api::CloseIORequest,
+    ) -> RpcResult<api::Empty> {
         let container = self.find(&request.id, &request.exec_id)?;
         if request.stdin {
             container.close_input();
@@ -198,7 +254,11 @@ impl Task for TaskService {
         })
     }
 
-    async fn shutdown(&self, _: &TtrpcContext, request: api::ShutdownRequest) -> RpcResult<api::Empty> {
+    async fn shutdown(
+        &self,
+        _: &TtrpcContext,
+        request: api::ShutdownRequest,
+    ) -> RpcResult<api::Empty> {
         if request.now || self.is_idle() {
             self.daemon.exit.cancel();
         }
@@ -206,7 +266,9 @@ impl Task for TaskService {
     }
 
     async fn exec(&self, _: &TtrpcContext, _: api::ExecProcessRequest) -> RpcResult<api::Empty> {
-        Err(unsupported("exec: running a further process in a container"))
+        Err(unsupported(
+            "exec: running a further process in a container",
+        ))
     }
 
     async fn pause(&self, _: &TtrpcContext, _: api::PauseRequest) -> RpcResult<api::Empty> {
@@ -221,11 +283,19 @@ impl Task for TaskService {
         Err(unsupported("changing the limits of a running container"))
     }
 
-    async fn resize_pty(&self, _: &TtrpcContext, _: api::ResizePtyRequest) -> RpcResult<api::Empty> {
+    async fn resize_pty(
+        &self,
+        _: &TtrpcContext,
+        _: api::ResizePtyRequest,
+    ) -> RpcResult<api::Empty> {
         Err(unsupported("a terminal"))
     }
 
-    async fn checkpoint(&self, _: &TtrpcContext, _: api::CheckpointTaskRequest) -> RpcResult<api::Empty> {
+    async fn checkpoint(
+        &self,
+        _: &TtrpcContext,
+        _: api::CheckpointTaskRequest,
+    ) -> RpcResult<api::Empty> {
         Err(unsupported("a checkpoint of a container"))
     }
 }

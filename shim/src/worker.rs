@@ -15,7 +15,9 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::sync::Arc;
 
 use libcontainer::oci_spec::runtime::Spec;
-use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
+use libcontainer::workload::{
+    Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError,
+};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use serde::{Deserialize, Serialize};
 
@@ -59,9 +61,13 @@ impl WorkerExecutor {
 }
 
 impl Executor for WorkerExecutor {
-    #[expect(clippy::exit, reason = "there is nothing to return to: this process was to execute")]
+    #[expect(
+        clippy::exit,
+        reason = "there is nothing to return to: this process was to execute"
+    )]
     fn exec(&self, _: &Spec) -> Result<(), ExecutorError> {
-        let channel = shed(&self.channel).map_err(|error| ExecutorError::Other(error.to_string()))?;
+        let channel =
+            shed(&self.channel).map_err(|error| ExecutorError::Other(error.to_string()))?;
         // A thread of its own, for this one was made by a bare clone and the C library still
         // takes it for the helper's.
         let thread = std::thread::Builder::new().name("catena".to_owned());

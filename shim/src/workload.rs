@@ -93,10 +93,14 @@ pub(crate) fn prepare(
             image
         }
     };
-    let Some(image) = image else { return Ok(Workload::Linux) };
+    let Some(image) = image else {
+        return Ok(Workload::Linux);
+    };
     let env = spec.env();
     check(&image, &env)?;
-    Ok(Workload::Wasm(Box::new(assign(daemon, &image, env, options, work)?)))
+    Ok(Workload::Wasm(Box::new(assign(
+        daemon, &image, env, options, work,
+    )?)))
 }
 
 /// All reasons why this application cannot run in this environment, together.
@@ -104,7 +108,9 @@ pub(crate) fn check(image: &Image, env: &[(String, String)]) -> Result<(), LoadE
     let app = &image.app;
     let mut refusal = Refusal::default();
     if let Err(problems) = Config::from_env(env) {
-        problems.into_iter().for_each(|problem| refusal.push(ProblemKind::Unmet, problem));
+        problems
+            .into_iter()
+            .for_each(|problem| refusal.push(ProblemKind::Unmet, problem));
     }
     let provided = variables::from_env(&app.variables, env);
     match variables::resolve(&app.variables, &provided) {
@@ -156,21 +162,32 @@ fn assign(
             }
         };
         let code = readonly::file(&code).context("closing off the compiled code")?;
-        components.push(ComponentFiles { id: component.id.clone(), code, files });
+        components.push(ComponentFiles {
+            id: component.id.clone(),
+            code,
+            files,
+        });
     }
     for warning in &image.app.warnings {
         tracing::warn!(app = image.app.name, "{warning}");
     }
     let ca_roots = CA_FILES.iter().find_map(|path| File::open(path).ok());
     let lockfile = image.lockfile().to_vec();
-    Ok(Assignment { lockfile, env, components, ca_roots })
+    Ok(Assignment {
+        lockfile,
+        env,
+        components,
+        ca_roots,
+    })
 }
 
 fn is_empty(folder: &Path) -> anyhow::Result<bool> {
     let entries = std::fs::read_dir(folder).and_then(|mut entries| entries.next().transpose());
     match entries {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        other => Ok(other.with_context(|| format!("listing {}", folder.display()))?.is_none()),
+        other => Ok(other
+            .with_context(|| format!("listing {}", folder.display()))?
+            .is_none()),
     }
 }
 

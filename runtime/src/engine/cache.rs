@@ -95,7 +95,8 @@ impl Cache {
             Ok(sum) => sum,
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             Err(error) => {
-                return Err(error).with_context(|| format!("reading the sum of {}", path.display()));
+                return Err(error)
+                    .with_context(|| format!("reading the sum of {}", path.display()));
             }
         };
         let actual = sum(&mut file).with_context(|| format!("reading {}", path.display()))?;
@@ -220,7 +221,10 @@ mod tests {
     fn compiles_once() {
         let root = tempfile::tempdir().unwrap();
         let cache = open(&root);
-        assert_eq!(text(cache.get_or_compile(DIGEST, compile("one")).unwrap()), "one");
+        assert_eq!(
+            text(cache.get_or_compile(DIGEST, compile("one")).unwrap()),
+            "one"
+        );
         let again = cache.get_or_compile(DIGEST, |_| panic!("compiled twice"));
         assert_eq!(text(again.unwrap()), "one");
     }
@@ -232,7 +236,10 @@ mod tests {
         cache.get_or_compile(DIGEST, compile("whole")).unwrap();
         fs::write(cache.path(DIGEST, "cwasm"), "whale").unwrap();
         assert!(cache.lookup(DIGEST).unwrap().is_none());
-        assert_eq!(text(cache.get_or_compile(DIGEST, compile("new")).unwrap()), "new");
+        assert_eq!(
+            text(cache.get_or_compile(DIGEST, compile("new")).unwrap()),
+            "new"
+        );
         fs::remove_file(cache.path(DIGEST, "sum")).unwrap();
         assert!(cache.lookup(DIGEST).unwrap().is_none());
     }
@@ -244,7 +251,10 @@ mod tests {
         let error = cache.get_or_compile(DIGEST, |_| bail!("no")).unwrap_err();
         assert!(format!("{error:#}").ends_with(": no"), "{error:#}");
         assert!(cache.lookup(DIGEST).unwrap().is_none());
-        assert_eq!(text(cache.get_or_compile(DIGEST, compile("yes")).unwrap()), "yes");
+        assert_eq!(
+            text(cache.get_or_compile(DIGEST, compile("yes")).unwrap()),
+            "yes"
+        );
     }
 
     #[test]

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use wasmtime_wasi::I32Exit;
 
+use crate::body::Outcome;
 use crate::call::{Call, CallError};
 use crate::guest::{Exports, Guest};
-use crate::host::Outcome;
 
 /// Runs the command to its end and gives its exit code. A command that returns
 /// an error without a code of its own exits with 1.
@@ -15,23 +15,26 @@ use crate::host::Outcome;
 /// When the guest traps or cannot be instantiated.
 pub(crate) async fn run(guest: &Arc<Guest>, call: Arc<dyn Call>) -> Result<i32, CallError> {
     let _in_flight = guest.enter();
-    let permit = guest.permit().await;
+    let permit = guest.permit(0).await?;
     let outcome = Arc::new(Outcome::default());
     let args = [guest.id.clone()];
     let mut instance = guest.instance(permit, call, 0, Arc::clone(&outcome), &args)?;
     let store = &mut instance.store;
     let _guard = outcome.guard();
-    let unavailable = |error: wasmtime::Error| CallError::Unavailable {
-        component: guest.id.clone(),
-        reason: format!("{error:#}"),
-    };
+    let unavailable = |error: wasmtime::Error| guest.unavailable(format!("{error:#}"));
     let result = match &guest.exports {
         Exports::Command2(pre) => {
-            let command = pre.instantiate_async(&mut *store).await.map_err(unavailable)?;
+            let command = pre
+                .instantiate_async(&mut *store)
+                .await
+                .map_err(unavailable)?;
             command.wasi_cli_run().call_run(&mut *store).await
         }
         Exports::Command3(pre) => {
-            let command = pre.instantiate_async(&mut *store).await.map_err(unavailable)?;
+            let command = pre
+                .instantiate_async(&mut *store)
+                .await
+                .map_err(unavailable)?;
             store
                 .run_concurrent(async |accessor| command.wasi_cli_run().call_run(accessor).await)
                 .await

@@ -32,9 +32,10 @@ use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p3;
 use wasmtime_wasi_http::{Error, WasiHttpView};
 
-use crate::call::{Body, Call, CallError};
+use crate::body::Body;
+use crate::body::Outcome;
+use crate::call::{Call, CallError};
 use crate::guest::{Exports, Guest, Reusable};
-use crate::host::Outcome;
 
 /// What a guest at work answers with.
 type Head = oneshot::Receiver<Result<Response<Body>, String>>;
@@ -92,17 +93,29 @@ pub(crate) async fn in_place(
         Poll::Ready(answer) => answer?,
         Poll::Pending => within(guest, timeout, std::future::poll_fn(answer)).await??,
     };
-    let work = match result {
+    // A 0.3 guest ends a few turns of its event loop after its head. Most often
+    // nothing but that is missing, and the whole response goes out at once.
+    let result = match result {
+        Poll::Pending => {
+            std::future::poll_fn(|cx| {
+                let turn = |result: Poll<_>, _| match result {
+                    Poll::Pending => work.as_mut().poll(cx),
+                    ready => ready,
+                };
+                Poll::Ready((0..TURNS).fold(Poll::Pending, turn))
+            })
+            .await
+        }
+        ready => ready,
+    };
+    match result {
+        Poll::Ready(Ok(())) => return Ok(crate::body::settled(response)),
         Poll::Ready(Err(error)) => {
             tracing::warn!("{error}");
-            None
+            return Ok(response.map(|body| crate::body::guarded(body, outcome)));
         }
-        Poll::Ready(Ok(())) => None,
-        Poll::Pending => Some(work),
-    };
-    let Some(work) = work else {
-        return Ok(response.map(|body| crate::body::guarded(body, outcome)));
-    };
+        Poll::Pending => {}
+    }
     Ok(with_body(response, |body, remaining| InPlace {
         body,
         remaining,
@@ -152,6 +165,9 @@ pub(crate) async fn spawned(
         abort,
     }))
 }
+
+/// Turns that a guest gets to end, once its head is there.
+const TURNS: usize = 2;
 
 const NO_RESPONSE: &str = "it returned without a response";
 
@@ -210,9 +226,8 @@ async fn run_p2(
         return Ok(());
     };
     let _in_flight = guest.enter();
-    let permit = guest.permit().await;
-    let mut instance =
-        guest.instance(permit, work.call, work.depth, Arc::clone(&outcome), &[])?;
+    let permit = guest.permit(work.depth).await?;
+    let mut instance = guest.instance(permit, work.call, work.depth, Arc::clone(&outcome), &[])?;
     let store = &mut instance.store;
     // Declared after the instance: it must be dropped before it.
     let _guard = outcome.guard();
@@ -220,10 +235,7 @@ async fn run_p2(
     let proxy = pre
         .instantiate_async(&mut *store)
         .await
-        .map_err(|error| CallError::Unavailable {
-            component: guest.id.clone(),
-            reason: format!("{error:#}"),
-        })?;
+        .map_err(|error| guest.unavailable(format!("{error:#}")))?;
     let request = store
         .data_mut()
         .http()
@@ -266,16 +278,13 @@ async fn run_p3(
             let Exports::Http3(pre) = &guest.exports else {
                 return Ok(());
             };
-            let permit = guest.permit().await;
+            let permit = guest.permit(work.depth).await?;
             let mut instance =
                 guest.instance(permit, work.call, work.depth, Arc::clone(&outcome), &[])?;
             let service = pre
                 .instantiate_async(&mut instance.store)
                 .await
-                .map_err(|error| CallError::Unavailable {
-                    component: guest.id.clone(),
-                    reason: format!("{error:#}"),
-                })?;
+                .map_err(|error| guest.unavailable(format!("{error:#}")))?;
             Reusable::new(instance, service)
         }
     };

@@ -2,15 +2,14 @@
 //! through [`Hooks::send_request`] to [`crate::outbound`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 use ::http::header::HOST;
 use ::http::uri::{Authority, PathAndQuery, Scheme};
 use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi::TrappableError;
-use wasmtime_wasi_http::p3::bindings::http::client::HostWithStore as _;
 use wasmtime_wasi_http::p2::types::HostOutgoingRequest;
 use wasmtime_wasi_http::p2::{HttpResult as P2Result, bindings as p2};
+use wasmtime_wasi_http::p3::bindings::http::client::HostWithStore as _;
 use wasmtime_wasi_http::p3::{self, bindings as p3_bindings};
 use wasmtime_wasi_http::{
     DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttp,
@@ -18,6 +17,7 @@ use wasmtime_wasi_http::{
 };
 
 use super::State;
+use crate::body::Outcome;
 use crate::call::Call;
 use crate::outbound::{Outbound, SELF_AUTHORITY};
 
@@ -85,46 +85,6 @@ impl WasiHttpHooks for Hooks {
     }
 }
 
-/// How an instance came to its end, for those who still hold its streams: when
-/// a guest dies, its streams just end, and must not look complete.
-#[derive(Debug, Default)]
-pub(crate) struct Outcome(AtomicU8);
-
-impl Outcome {
-    const WORKING: u8 = 0;
-    const FINISHED: u8 = 1;
-    const DIED: u8 = 2;
-
-    /// The guest returned; what it wrote is complete.
-    pub(crate) fn finish(&self) {
-        self.0.store(Self::FINISHED, Ordering::Release);
-    }
-
-    /// A guard that records the instance's death unless it finished before.
-    pub(crate) fn guard(self: &Arc<Self>) -> OutcomeGuard {
-        OutcomeGuard(Arc::clone(self))
-    }
-
-    /// Whether the guest trapped or was cancelled.
-    pub(crate) fn died(&self) -> bool {
-        self.0.load(Ordering::Acquire) == Self::DIED
-    }
-}
-
-/// See [`Outcome::guard`]. Must be dropped before the instance's store.
-pub(crate) struct OutcomeGuard(Arc<Outcome>);
-
-impl Drop for OutcomeGuard {
-    fn drop(&mut self) {
-        let _ = self.0.0.compare_exchange(
-            Outcome::WORKING,
-            Outcome::DIED,
-            Ordering::AcqRel,
-            Ordering::Acquire,
-        );
-    }
-}
-
 /// The version that wasmtime names its interfaces by; guests may ask for any
 /// version of the same track.
 const OUTGOING_HANDLER: &str = "wasi:http/outgoing-handler@0.2.12";
@@ -149,9 +109,9 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
             Ok((split_p2(sent)?,))
         },
     )?;
-    linker
-        .instance(CLIENT)?
-        .func_wrap_concurrent("send", |accessor, (request,): (Resource<p3::Request>,)| {
+    linker.instance(CLIENT)?.func_wrap_concurrent(
+        "send",
+        |accessor, (request,): (Resource<p3::Request>,)| {
             Box::pin(async move {
                 accessor.with(|mut store| {
                     let fields = store.data_mut().http().table.get_mut(&request)?;
@@ -169,14 +129,13 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
                 let sent = WasiHttp::send(&accessor, request).await;
                 Ok((split_p3(sent)?,))
             })
-        })?;
+        },
+    )?;
     Ok(())
 }
 
 /// Parts what the guest is told from what traps it.
-fn split_p2<T>(
-    result: P2Result<T>,
-) -> wasmtime::Result<Result<T, p2::http::types::ErrorCode>> {
+fn split_p2<T>(result: P2Result<T>) -> wasmtime::Result<Result<T, p2::http::types::ErrorCode>> {
     match result {
         Ok(value) => Ok(Ok(value)),
         Err(error) => Ok(Err(error.downcast()?)),

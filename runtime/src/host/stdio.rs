@@ -7,7 +7,7 @@
 use std::io::Write;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
@@ -34,16 +34,16 @@ impl Output {
     pub(crate) fn start(
         name: &str,
         mut target: impl Write + Send + 'static,
-    ) -> std::io::Result<Self> {
+    ) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (queue, mut writes) = mpsc::channel::<Bytes>(QUEUE);
-        thread::Builder::new().name(name.into()).spawn(move || {
+        let thread = thread::Builder::new().name(name.into()).spawn(move || {
             while let Some(bytes) = writes.blocking_recv() {
                 // When the reader is gone the output has nowhere to go; the
                 // guests go on, as programs do whose log is closed.
                 let _ = target.write_all(&bytes).and_then(|()| target.flush());
             }
         })?;
-        Ok(Self { queue })
+        Ok((Self { queue }, thread))
     }
 }
 

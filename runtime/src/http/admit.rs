@@ -10,7 +10,8 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body as _, Incoming};
 use wasmtime_wasi_http::Error;
 
-use crate::call::{Body, HttpEvent, To};
+use crate::body::Body;
+use crate::call::{HttpEvent, To};
 use crate::dispatch::Dispatcher;
 use crate::outbound::is_chain_host;
 
@@ -90,8 +91,12 @@ impl Connection {
         uri.authority = Some(authority);
         // `OPTIONS *` asks for the server as a whole; its root answers.
         uri.path_and_query = Some(path.unwrap_or(PathAndQuery::from_static("/")));
-        parts.uri = Uri::from_parts(uri)
-            .map_err(|_| Refused(StatusCode::BAD_REQUEST, "the request's target is not a URI\n"))?;
+        parts.uri = Uri::from_parts(uri).map_err(|_| {
+            Refused(
+                StatusCode::BAD_REQUEST,
+                "the request's target is not a URI\n",
+            )
+        })?;
         let body = self.limit(&parts, body)?;
         Ok(Request::from_parts(parts, body))
     }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Cursor, Read};
+use std::io::{self, Cursor, Read, Seek as _};
 use std::path::{Component, Path};
 
 use oci_spec::image::Descriptor;
@@ -47,7 +47,10 @@ impl TarArchive {
     /// Indexes the tar and chooses its image.
     pub fn open(path: &Path) -> Result<Self, LoadError> {
         let place = path.display().to_string();
-        let file = File::open(path).map_err(|source| LoadError::Io { act: format!("opening {place}"), source })?;
+        let file = File::open(path).map_err(|source| LoadError::Io {
+            act: format!("opening {place}"),
+            source,
+        })?;
         let file = match is_gzip(&file) {
             true => inflate(file, &place)?,
             false => file,
@@ -56,13 +59,24 @@ impl TarArchive {
         let place_of = |name: &str| format!("{name} in {place}");
         if let Some(index) = entries.open("index.json") {
             let root = layout::read_index(index, &place_of("index.json"))?;
-            return Ok(TarArchive { entries, root, others: BTreeMap::new() });
+            return Ok(TarArchive {
+                entries,
+                root,
+                others: BTreeMap::new(),
+            });
         }
         if entries.open("manifest.json").is_some() {
             let (root, others) = docker::read(&entries, &place)?;
-            return Ok(TarArchive { entries, root, others });
+            return Ok(TarArchive {
+                entries,
+                root,
+                others,
+            });
         }
-        Err(LoadError::corrupt(place, "is not an image archive: it has neither index.json nor manifest.json"))
+        Err(LoadError::corrupt(
+            place,
+            "is not an image archive: it has neither index.json nor manifest.json",
+        ))
     }
 
     /// The image that the archive holds.
@@ -76,7 +90,10 @@ impl Blobs for TarArchive {
         match self.others.get(digest) {
             Some(Held::Bytes(bytes)) => Ok(Box::new(Cursor::new(bytes))),
             Some(Held::Entry(name)) => unpack::decompress(self.entries.find(name)?),
-            None => Ok(Box::new(self.entries.find(&format!("blobs/sha256/{}", digest.hex()))?)),
+            None => Ok(Box::new(
+                self.entries
+                    .find(&format!("blobs/sha256/{}", digest.hex()))?,
+            )),
         }
     }
 }
@@ -85,6 +102,7 @@ impl Entries {
     fn index(file: File) -> io::Result<Self> {
         let length = file.metadata()?.len();
         let mut places = BTreeMap::new();
+        (&file).rewind()?;
         let mut archive = tar::Archive::new(&file);
         for entry in archive.entries_with_seek()? {
             let entry = entry?;
@@ -103,18 +121,24 @@ impl Entries {
             }
             places.insert(plain(&name), (offset, size));
             if places.len() as u64 > Limits::default().entries {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "the archive has too many entries"));
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "the archive has too many entries",
+                ));
             }
         }
         Ok(Entries { file, places })
     }
 
     pub(super) fn open(&self, name: &str) -> Option<Slice<'_>> {
-        self.places.get(name).map(|(offset, size)| Slice::new(&self.file, *offset, *size))
+        self.places
+            .get(name)
+            .map(|(offset, size)| Slice::new(&self.file, *offset, *size))
     }
 
     pub(super) fn find(&self, name: &str) -> io::Result<Slice<'_>> {
-        self.open(name).ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.open(name)
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 

@@ -16,7 +16,12 @@ pub(super) const ID: &str = "main";
 /// The application around the wasm `bytes`, which are found at `source` (the
 /// lockfile's way to say where), and the lockfile that it would have had. `what`
 /// names the file in sentences.
-pub(super) fn app(bytes: &[u8], what: &str, name: &str, mut source: Value) -> Result<(App, Vec<u8>), LoadError> {
+pub(super) fn app(
+    bytes: &[u8],
+    what: &str,
+    name: &str,
+    mut source: Value,
+) -> Result<(App, Vec<u8>), LoadError> {
     let interface = Interface::read(bytes).map_err(|reason| LoadError::corrupt(what, reason))?;
     let trigger = match interface.purpose() {
         Ok(Purpose::Http) => json!({
@@ -44,5 +49,9 @@ pub(super) fn app(bytes: &[u8], what: &str, name: &str, mut source: Value) -> Re
 pub(super) fn name_from(file: &str) -> String {
     let last = file.rsplit('/').next().unwrap_or_default();
     let stem = last.strip_suffix(".wasm").unwrap_or(last);
-    if stem.is_empty() { ID.to_owned() } else { stem.to_owned() }
+    if stem.is_empty() {
+        ID.to_owned()
+    } else {
+        stem.to_owned()
+    }
 }

@@ -74,7 +74,9 @@ pub(crate) struct Expected {
 /// What verification found.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Fault {
-    #[error("is truncated: {found} of its {declared} bytes are there; build or fetch the image again")]
+    #[error(
+        "is truncated: {found} of its {declared} bytes are there; build or fetch the image again"
+    )]
     Short { found: u64, declared: u64 },
     #[error("is longer than the {declared} bytes it declares; build or fetch the image again")]
     Long { declared: u64 },
@@ -95,7 +97,12 @@ pub(crate) struct Verifying<R> {
 
 impl<R: Read> Verifying<R> {
     pub(crate) fn new(inner: R, expected: Expected) -> Self {
-        Verifying { inner, expected, hash: Some(Sha256::new()), found: 0 }
+        Verifying {
+            inner,
+            expected,
+            hash: Some(Sha256::new()),
+            found: 0,
+        }
     }
 
     /// Reads what is left, so that the whole content is verified.
@@ -104,9 +111,14 @@ impl<R: Read> Verifying<R> {
     }
 
     fn check_end(&mut self) -> io::Result<()> {
-        let Some(hash) = self.hash.take() else { return Ok(()) };
+        let Some(hash) = self.hash.take() else {
+            return Ok(());
+        };
         if let Some(declared) = self.expected.size.filter(|size| *size != self.found) {
-            return Err(io::Error::other(Fault::Short { found: self.found, declared }));
+            return Err(io::Error::other(Fault::Short {
+                found: self.found,
+                declared,
+            }));
         }
         let found = Digest::from_hash(hash);
         match self.expected.digest {
@@ -131,7 +143,9 @@ impl<R: Read> Read for Verifying<R> {
             return Err(io::Error::other(Fault::Long { declared }));
         }
         if self.found > self.expected.limit {
-            return Err(io::Error::other(Fault::Limit { limit: self.expected.limit }));
+            return Err(io::Error::other(Fault::Limit {
+                limit: self.expected.limit,
+            }));
         }
         if let Some(hash) = &mut self.hash {
             hash.update(&buffer[..read]);
@@ -149,11 +163,20 @@ pub(crate) fn open<'b>(
     if part.size > limit {
         return Err(LoadError::corrupt(
             part.to_string(),
-            format!("declares {} bytes; catena takes at most {limit} here", part.size),
+            format!(
+                "declares {} bytes; catena takes at most {limit} here",
+                part.size
+            ),
         ));
     }
-    let reader = blobs.open(&part.digest).map_err(|error| LoadError::reading(part.to_string(), error))?;
-    let expected = Expected { digest: Some(part.digest), size: Some(part.size), limit };
+    let reader = blobs
+        .open(&part.digest)
+        .map_err(|error| LoadError::reading(part.to_string(), error))?;
+    let expected = Expected {
+        digest: Some(part.digest),
+        size: Some(part.size),
+        limit,
+    };
     Ok(Verifying::new(reader, expected))
 }
 
@@ -163,9 +186,14 @@ pub(crate) fn read(blobs: &dyn Blobs, part: &Part, limit: u64) -> Result<Vec<u8>
 }
 
 /// Reads `what` to its verified end.
-pub(crate) fn read_to_end<R: Read>(mut reader: Verifying<R>, what: &str) -> Result<Vec<u8>, LoadError> {
+pub(crate) fn read_to_end<R: Read>(
+    mut reader: Verifying<R>,
+    what: &str,
+) -> Result<Vec<u8>, LoadError> {
     let mut bytes = Vec::new();
-    reader.read_to_end(&mut bytes).map_err(|error| LoadError::reading(what, error))?;
+    reader
+        .read_to_end(&mut bytes)
+        .map_err(|error| LoadError::reading(what, error))?;
     Ok(bytes)
 }
 
@@ -174,24 +202,37 @@ mod tests {
     use super::*;
 
     fn verify(bytes: &[u8], digest: Digest, size: u64, limit: u64) -> Result<Vec<u8>, String> {
-        let expected = Expected { digest: Some(digest), size: Some(size), limit };
+        let expected = Expected {
+            digest: Some(digest),
+            size: Some(size),
+            limit,
+        };
         read_to_end(Verifying::new(bytes, expected), "layer x").map_err(|error| error.to_string())
     }
 
     #[test]
     fn sound_content_is_read_whole() {
-        assert_eq!(verify(b"hello", Digest::of(b"hello"), 5, 5).unwrap(), b"hello");
+        assert_eq!(
+            verify(b"hello", Digest::of(b"hello"), 5, 5).unwrap(),
+            b"hello"
+        );
     }
 
     #[test]
     fn each_fault_is_named() {
         let digest = Digest::of(b"hello");
         let short = verify(b"hell", digest, 5, 99).unwrap_err();
-        assert!(short.contains("layer x: is truncated: 4 of its 5 bytes"), "{short}");
+        assert!(
+            short.contains("layer x: is truncated: 4 of its 5 bytes"),
+            "{short}"
+        );
         let long = verify(b"hello world", digest, 5, 99).unwrap_err();
         assert!(long.contains("longer than the 5 bytes"), "{long}");
         let corrupt = verify(b"jello", digest, 5, 99).unwrap_err();
-        assert!(corrupt.contains("is corrupt") && corrupt.contains(&Digest::of(b"jello").to_string()), "{corrupt}");
+        assert!(
+            corrupt.contains("is corrupt") && corrupt.contains(&Digest::of(b"jello").to_string()),
+            "{corrupt}"
+        );
         let large = verify(b"hello", digest, 5, 4).unwrap_err();
         assert!(large.contains("larger than 4 bytes"), "{large}");
     }

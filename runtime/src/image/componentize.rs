@@ -17,7 +17,8 @@ use super::wasm::Interface;
 /// The component of these bytes: a component as it is, a core module encoded as
 /// one with the WASI adapter that it needs.
 pub fn componentize(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
-    let interface = Interface::read(bytes).map_err(|reason| anyhow::anyhow!("the file {reason}"))?;
+    let interface =
+        Interface::read(bytes).map_err(|reason| anyhow::anyhow!("the file {reason}"))?;
     if interface.component {
         return Ok(Cow::Borrowed(bytes));
     }

@@ -110,8 +110,19 @@ mod tests {
     #[test]
     fn what_is_not_a_digest_is_refused() {
         let upper = EMPTY.to_uppercase().replace("SHA256", "sha256");
-        for text in ["", "sha256", "sha256:", "sha256:../../etc/passwd", "a/b:c", &EMPTY[..70], upper.as_str()] {
-            assert!(matches!(text.parse::<Digest>(), Err(DigestError::Malformed(_))), "{text}");
+        for text in [
+            "",
+            "sha256",
+            "sha256:",
+            "sha256:../../etc/passwd",
+            "a/b:c",
+            &EMPTY[..70],
+            upper.as_str(),
+        ] {
+            assert!(
+                matches!(text.parse::<Digest>(), Err(DigestError::Malformed(_))),
+                "{text}"
+            );
         }
     }
 }

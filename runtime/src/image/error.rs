@@ -42,7 +42,10 @@ impl LoadError {
     }
 
     pub(crate) fn corrupt(what: impl Into<String>, reason: impl Into<String>) -> Self {
-        LoadError::Corrupt { what: what.into(), reason: reason.into() }
+        LoadError::Corrupt {
+            what: what.into(),
+            reason: reason.into(),
+        }
     }
 
     pub(crate) fn unmet(text: impl Into<String>) -> Self {
@@ -58,13 +61,22 @@ impl LoadError {
             return LoadError::corrupt(what, fault.to_string());
         }
         if error.kind() == io::ErrorKind::NotFound {
-            return LoadError::corrupt(what, "is missing from the image; build or fetch the image again");
+            return LoadError::corrupt(
+                what,
+                "is missing from the image; build or fetch the image again",
+            );
         }
         let of_the_system = error.raw_os_error().is_some()
             || find::<io::Error>(&error).is_some_and(|inner| inner.raw_os_error().is_some());
         match of_the_system {
-            true => LoadError::Io { act: format!("reading {what}"), source: error },
-            false => LoadError::corrupt(what, format!("cannot be decoded: {error}")),
+            true => LoadError::Io {
+                act: format!("reading {what}"),
+                source: error,
+            },
+            false => LoadError::corrupt(
+                what,
+                format!("cannot be decoded ({error}); build or fetch the image again"),
+            ),
         }
     }
 
@@ -87,11 +99,20 @@ impl LoadError {
                 problems: refusal
                     .problems
                     .into_iter()
-                    .map(|Problem { kind, text }| Problem { kind, text: format!("{place}: {text}") })
+                    .map(|Problem { kind, text }| Problem {
+                        kind,
+                        text: format!("{place}: {text}"),
+                    })
                     .collect(),
             }),
-            LoadError::Corrupt { what, reason } => LoadError::Corrupt { what: format!("{place}: {what}"), reason },
-            LoadError::Io { act, source } => LoadError::Io { act: format!("{place}: {act}"), source },
+            LoadError::Corrupt { what, reason } => LoadError::Corrupt {
+                what: format!("{place}: {what}"),
+                reason,
+            },
+            LoadError::Io { act, source } => LoadError::Io {
+                act: format!("{place}: {act}"),
+                source,
+            },
         }
     }
 }
@@ -105,7 +126,10 @@ fn find<T: Error + 'static>(error: &io::Error) -> Option<&T> {
         }
         // An io::Error inside answers `source` with its own inner error's
         // source, and so would hide that inner error.
-        next = match inner.downcast_ref::<io::Error>().and_then(|io| io.get_ref()) {
+        next = match inner
+            .downcast_ref::<io::Error>()
+            .and_then(|io| io.get_ref())
+        {
             Some(deeper) => Some(deeper as _),
             None => inner.source(),
         };

@@ -28,10 +28,16 @@ impl Layout {
                 dir.display().to_string(),
                 "is not an OCI image layout: it has no index.json",
             ),
-            _ => LoadError::Io { act: format!("opening {place}"), source: error },
+            _ => LoadError::Io {
+                act: format!("opening {place}"),
+                source: error,
+            },
         })?;
         let root = read_index(file, &place)?;
-        Ok(Layout { dir: dir.to_owned(), root })
+        Ok(Layout {
+            dir: dir.to_owned(),
+            root,
+        })
     }
 
     /// The image that the layout holds.
@@ -51,11 +57,18 @@ impl Blobs for Layout {
 pub(super) fn read_index(reader: impl Read, place: &str) -> Result<Descriptor, LoadError> {
     let limit = Limits::default().manifest;
     let mut bytes = Vec::new();
-    reader.take(limit + 1).read_to_end(&mut bytes).map_err(|error| LoadError::reading(place, error))?;
+    reader
+        .take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| LoadError::reading(place, error))?;
     if bytes.len() as u64 > limit {
-        return Err(LoadError::corrupt(place, format!("is larger than {limit} bytes")));
+        return Err(LoadError::corrupt(
+            place,
+            format!("is larger than {limit} bytes"),
+        ));
     }
-    let index: ImageIndex = serde_json::from_slice(&bytes)
-        .map_err(|error| LoadError::corrupt(place, format!("is not a sound image index: {error}")))?;
+    let index: ImageIndex = serde_json::from_slice(&bytes).map_err(|error| {
+        LoadError::corrupt(place, format!("is not a sound image index: {error}"))
+    })?;
     platform::choose(index.manifests(), place).cloned()
 }

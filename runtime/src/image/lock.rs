@@ -19,17 +19,29 @@ pub(super) fn load(bytes: &[u8], store: &Store, limits: &Limits) -> Result<App, 
         Ok(app) => {
             for component in &app.components {
                 let place = format!("component \"{}\"", component.id);
-                note(&mut refusal, &place, store.check(&component.source, limits.wasm, false))?;
+                note(
+                    &mut refusal,
+                    &place,
+                    store.check(&component.source, limits.wasm, false),
+                )?;
                 for file in &component.files {
                     let place = format!("{place}: file \"{}\"", file.path);
-                    note(&mut refusal, &place, store.check(&file.content, limits.data, true))?;
+                    note(
+                        &mut refusal,
+                        &place,
+                        store.check(&file.content, limits.data, true),
+                    )?;
                 }
             }
             Ok(refusal.or(app)?)
         }
         Err(mut refusal) => {
             for (id, content) in sources(bytes) {
-                note(&mut refusal, &format!("component \"{id}\""), store.check(&content, limits.wasm, false))?;
+                note(
+                    &mut refusal,
+                    &format!("component \"{id}\""),
+                    store.check(&content, limits.wasm, false),
+                )?;
             }
             Err(refusal.into())
         }
@@ -38,13 +50,24 @@ pub(super) fn load(bytes: &[u8], store: &Store, limits: &Limits) -> Result<App, 
 
 /// Everything that an application refers to by digest.
 pub(super) fn digests(app: &App) -> BTreeSet<Digest> {
-    let files = app.components.iter().flat_map(|component| component.files.iter().map(|file| &file.content));
+    let files = app
+        .components
+        .iter()
+        .flat_map(|component| component.files.iter().map(|file| &file.content));
     let sources = app.components.iter().map(|component| &component.source);
-    let contents = sources.chain(files).filter(|content| content.inline.is_none());
-    contents.filter_map(|content| content.digest.as_deref()?.parse().ok()).collect()
+    let contents = sources
+        .chain(files)
+        .filter(|content| content.inline.is_none());
+    contents
+        .filter_map(|content| content.digest.as_deref()?.parse().ok())
+        .collect()
 }
 
-fn note(refusal: &mut Refusal, place: &str, checked: Result<(), LoadError>) -> Result<(), LoadError> {
+fn note(
+    refusal: &mut Refusal,
+    place: &str,
+    checked: Result<(), LoadError>,
+) -> Result<(), LoadError> {
     match checked {
         Ok(()) => Ok(()),
         Err(error) => error.within(place).add_to(refusal),
@@ -76,14 +99,25 @@ fn sources(bytes: &[u8]) -> Vec<(String, Content)> {
     };
     let parsable = |source: &Source| {
         source.inline.is_none()
-            && (source.source.is_some() || source.digest.as_deref().is_some_and(|text| text.parse::<Digest>().is_ok()))
+            && (source.source.is_some()
+                || source
+                    .digest
+                    .as_deref()
+                    .is_some_and(|text| text.parse::<Digest>().is_ok()))
     };
     lock.components
         .into_iter()
         .filter(|component| parsable(&component.source))
         .map(|component| {
             let Source { source, digest, .. } = component.source;
-            (component.id, Content { source, digest, ..Content::default() })
+            (
+                component.id,
+                Content {
+                    source,
+                    digest,
+                    ..Content::default()
+                },
+            )
         })
         .collect()
 }

@@ -36,10 +36,21 @@ pub(crate) struct Part {
 impl Part {
     /// Reads a descriptor; its digest has to be one that can be checked.
     pub(crate) fn new(role: &'static str, descriptor: &Descriptor) -> Result<Self, LoadError> {
-        let digest = Digest::try_from(descriptor.digest())
-            .map_err(|error| LoadError::corrupt(format!("{role} {}", descriptor.digest()), error.to_string()))?;
-        let title = descriptor.annotations().as_ref().and_then(|all| all.get(media::TITLE)).cloned();
-        Ok(Part { role, media_type: descriptor.media_type().to_string(), digest, size: descriptor.size(), title })
+        let digest = Digest::try_from(descriptor.digest()).map_err(|error| {
+            LoadError::corrupt(format!("{role} {}", descriptor.digest()), error.to_string())
+        })?;
+        let title = descriptor
+            .annotations()
+            .as_ref()
+            .and_then(|all| all.get(media::TITLE))
+            .cloned();
+        Ok(Part {
+            role,
+            media_type: descriptor.media_type().to_string(),
+            digest,
+            size: descriptor.size(),
+            title,
+        })
     }
 }
 
@@ -76,7 +87,11 @@ impl Manifest {
     }
 
     /// Finds the manifest below `root` that runs on this machine, and reads it.
-    pub(crate) fn find(blobs: &dyn Blobs, root: &Descriptor, limits: &Limits) -> Result<Self, LoadError> {
+    pub(crate) fn find(
+        blobs: &dyn Blobs,
+        root: &Descriptor,
+        limits: &Limits,
+    ) -> Result<Self, LoadError> {
         let mut next = root.clone();
         for _ in 0..MAX_NESTING {
             let media_type = next.media_type().to_string();
@@ -95,35 +110,52 @@ impl Manifest {
         }
         Err(LoadError::corrupt(
             format!("index {}", root.digest()),
-            format!("holds indexes more than {MAX_NESTING} deep; point at the image's manifest or at its own index"),
+            format!(
+                "holds indexes more than {MAX_NESTING} deep; point at the image's manifest or at its own index"
+            ),
         ))
     }
 
     fn read(blobs: &dyn Blobs, itself: Part, limits: &Limits) -> Result<Self, LoadError> {
-        let manifest: ImageManifest = parse(&blob::read(blobs, &itself, limits.manifest)?, &itself)?;
+        let manifest: ImageManifest =
+            parse(&blob::read(blobs, &itself, limits.manifest)?, &itself)?;
         if manifest.layers().len() > MAX_LAYERS {
             return Err(LoadError::corrupt(
                 itself.to_string(),
-                format!("has {} layers; catena takes at most {MAX_LAYERS}", manifest.layers().len()),
+                format!(
+                    "has {} layers; catena takes at most {MAX_LAYERS}",
+                    manifest.layers().len()
+                ),
             ));
         }
         Ok(Manifest {
             config: Part::new("config", manifest.config())?,
-            layers: manifest.layers().iter().map(|layer| Part::new("layer", layer)).collect::<Result<_, _>>()?,
+            layers: manifest
+                .layers()
+                .iter()
+                .map(|layer| Part::new("layer", layer))
+                .collect::<Result<_, _>>()?,
             itself,
         })
     }
 
     /// What kind of image this is, by the media types of its parts.
     pub(crate) fn form(&self) -> Result<Form, LoadError> {
-        let of = |wanted: fn(&str) -> bool| self.layers.iter().filter(move |layer| wanted(&layer.media_type));
+        let of = |wanted: fn(&str) -> bool| {
+            self.layers
+                .iter()
+                .filter(move |layer| wanted(&layer.media_type))
+        };
         let mut lockfiles = of(media::is_lockfile);
         if let Some(lockfile) = lockfiles.next() {
             return match lockfiles.next() {
                 None => Ok(Form::Spin(lockfile.clone())),
                 Some(other) => Err(LoadError::corrupt(
                     self.itself.to_string(),
-                    format!("has two lockfiles, {} and {}; an image describes one application", lockfile.digest, other.digest),
+                    format!(
+                        "has two lockfiles, {} and {}; an image describes one application",
+                        lockfile.digest, other.digest
+                    ),
                 )),
             };
         }
@@ -136,7 +168,11 @@ impl Manifest {
                 self.itself.to_string(),
                 "is a wasm artifact without a layer of the type `application/wasm`".to_owned(),
             )),
-            [] => match self.layers.iter().find(|layer| !media::is_tar(&layer.media_type)) {
+            [] => match self
+                .layers
+                .iter()
+                .find(|layer| !media::is_tar(&layer.media_type))
+            {
                 None => Ok(Form::Layers),
                 Some(layer) => Err(LoadError::unmet(format!(
                     "{layer} has the media type `{}`, which catena does not know; \
@@ -155,13 +191,24 @@ impl Manifest {
     }
 
     /// Reads the configuration of an image with ordinary layers.
-    pub(crate) fn configuration(&self, blobs: &dyn Blobs, limits: &Limits) -> Result<ImageConfiguration, LoadError> {
-        parse(&blob::read(blobs, &self.config, limits.config)?, &self.config)
+    pub(crate) fn configuration(
+        &self,
+        blobs: &dyn Blobs,
+        limits: &Limits,
+    ) -> Result<ImageConfiguration, LoadError> {
+        parse(
+            &blob::read(blobs, &self.config, limits.config)?,
+            &self.config,
+        )
     }
 }
 
 /// Parses a JSON part of an image.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8], part: &Part) -> Result<T, LoadError> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| LoadError::corrupt(part.to_string(), format!("is not a sound image {}: {error}", part.role)))
+    serde_json::from_slice(bytes).map_err(|error| {
+        LoadError::corrupt(
+            part.to_string(),
+            format!("is not a sound image {}: {error}", part.role),
+        )
+    })
 }

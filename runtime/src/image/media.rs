@@ -20,11 +20,17 @@ pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 pub(crate) const CONTAINERD_NAME: &str = "io.containerd.image.name";
 
 pub(crate) fn is_index(media_type: &str) -> bool {
-    matches!(media_type, OCI_INDEX | "application/vnd.docker.distribution.manifest.list.v2+json")
+    matches!(
+        media_type,
+        OCI_INDEX | "application/vnd.docker.distribution.manifest.list.v2+json"
+    )
 }
 
 pub(crate) fn is_manifest(media_type: &str) -> bool {
-    matches!(media_type, OCI_MANIFEST | "application/vnd.docker.distribution.manifest.v2+json")
+    matches!(
+        media_type,
+        OCI_MANIFEST | "application/vnd.docker.distribution.manifest.v2+json"
+    )
 }
 
 pub(crate) fn is_lockfile(media_type: &str) -> bool {
@@ -43,7 +49,10 @@ pub(crate) fn is_wasm(media_type: &str) -> bool {
 }
 
 pub(crate) fn is_wasm_config(media_type: &str) -> bool {
-    matches!(media_type, WASM_CONFIG | "application/vnd.wasm.config.v1+json")
+    matches!(
+        media_type,
+        WASM_CONFIG | "application/vnd.wasm.config.v1+json"
+    )
 }
 
 pub(crate) fn is_archive(media_type: &str) -> bool {

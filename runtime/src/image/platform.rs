@@ -10,7 +10,10 @@ use super::error::LoadError;
 use super::media;
 
 /// Chooses from the entries of the index that `place` names.
-pub(crate) fn choose<'d>(entries: &'d [Descriptor], place: &str) -> Result<&'d Descriptor, LoadError> {
+pub(crate) fn choose<'d>(
+    entries: &'d [Descriptor],
+    place: &str,
+) -> Result<&'d Descriptor, LoadError> {
     // Entries of other kinds (attestations, signatures) are for others.
     let images = || {
         entries.iter().filter(|entry| {
@@ -20,10 +23,12 @@ pub(crate) fn choose<'d>(entries: &'d [Descriptor], place: &str) -> Result<&'d D
     };
     let on = |wanted: &dyn Fn(&str, &str) -> bool| {
         images().find(|entry| {
-            entry
-                .platform()
-                .as_ref()
-                .is_some_and(|platform| wanted(&platform.os().to_string().to_lowercase(), &platform.architecture().to_string().to_lowercase()))
+            entry.platform().as_ref().is_some_and(|platform| {
+                wanted(
+                    &platform.os().to_string().to_lowercase(),
+                    &platform.architecture().to_string().to_lowercase(),
+                )
+            })
         })
     };
     let wasm = |os: &str, arch: &str| matches!(arch, "wasm" | "wasm32") || os.starts_with("wasi");
@@ -31,7 +36,9 @@ pub(crate) fn choose<'d>(entries: &'d [Descriptor], place: &str) -> Result<&'d D
     if let Some(found) = on(&wasm).or_else(|| on(&linux)) {
         return Ok(found);
     }
-    let mut unnamed: Vec<_> = images().filter(|entry| entry.platform().is_none()).collect();
+    let mut unnamed: Vec<_> = images()
+        .filter(|entry| entry.platform().is_none())
+        .collect();
     unnamed.dedup_by_key(|entry| entry.digest().to_string());
     match unnamed.as_slice() {
         [only] => Ok(only),
@@ -69,14 +76,21 @@ fn platform_of(entry: &Descriptor) -> String {
 fn name_of(entry: &Descriptor) -> String {
     let annotations = entry.annotations().as_ref();
     annotations
-        .and_then(|all| all.get(media::CONTAINERD_NAME).or_else(|| all.get(media::REF_NAME)))
+        .and_then(|all| {
+            all.get(media::CONTAINERD_NAME)
+                .or_else(|| all.get(media::REF_NAME))
+        })
         .cloned()
         .unwrap_or_else(|| entry.digest().to_string())
 }
 
 fn list(names: impl Iterator<Item = String>) -> String {
     let names: Vec<_> = names.take(10).collect();
-    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+    if names.is_empty() {
+        "nothing".to_owned()
+    } else {
+        names.join(", ")
+    }
 }
 
 #[cfg(test)]
@@ -88,11 +102,18 @@ mod tests {
     fn entry(seed: u8, platform: Option<(&str, &str)>) -> Descriptor {
         let digest = super::super::Digest::of(&[seed]).to_string();
         let digest = digest.parse::<oci_spec::image::Digest>().unwrap();
-        let mut builder =
-            DescriptorBuilder::default().media_type(MediaType::ImageManifest).digest(digest).size(1u64);
+        let mut builder = DescriptorBuilder::default()
+            .media_type(MediaType::ImageManifest)
+            .digest(digest)
+            .size(1u64);
         if let Some((os, arch)) = platform {
-            builder = builder
-                .platform(PlatformBuilder::default().os(Os::from(os)).architecture(Arch::from(arch)).build().unwrap());
+            builder = builder.platform(
+                PlatformBuilder::default()
+                    .os(Os::from(os))
+                    .architecture(Arch::from(arch))
+                    .build()
+                    .unwrap(),
+            );
         }
         builder.build().unwrap()
     }
@@ -100,18 +121,36 @@ mod tests {
     #[test]
     fn wasm_comes_before_linux_before_no_platform() {
         let here = host_architecture();
-        let all = [entry(1, None), entry(2, Some(("linux", here))), entry(3, Some(("wasip1", "wasm")))];
+        let all = [
+            entry(1, None),
+            entry(2, Some(("linux", here))),
+            entry(3, Some(("wasip1", "wasm"))),
+        ];
         assert_eq!(choose(&all, "index").unwrap().digest(), all[2].digest());
-        assert_eq!(choose(&all[..2], "index").unwrap().digest(), all[1].digest());
-        assert_eq!(choose(&all[..1], "index").unwrap().digest(), all[0].digest());
+        assert_eq!(
+            choose(&all[..2], "index").unwrap().digest(),
+            all[1].digest()
+        );
+        assert_eq!(
+            choose(&all[..1], "index").unwrap().digest(),
+            all[0].digest()
+        );
     }
 
     #[test]
     fn the_refusal_says_what_is_there() {
-        let all = [entry(1, Some(("windows", "amd64"))), entry(2, Some(("unknown", "unknown")))];
+        let all = [
+            entry(1, Some(("windows", "amd64"))),
+            entry(2, Some(("unknown", "unknown"))),
+        ];
         let error = choose(&all, "index x").unwrap_err().to_string();
-        assert!(error.contains("index x has no image for wasm") && error.contains("windows/amd64"), "{error}");
-        let error = choose(&[entry(1, None), entry(2, None)], "index x").unwrap_err().to_string();
+        assert!(
+            error.contains("index x has no image for wasm") && error.contains("windows/amd64"),
+            "{error}"
+        );
+        let error = choose(&[entry(1, None), entry(2, None)], "index x")
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("2 images that name no platform"), "{error}");
     }
 }

@@ -37,9 +37,14 @@ pub(super) enum Found<'r> {
 impl Root {
     /// Opens the folder where a root file system is unpacked.
     pub(super) fn dir(path: &Path) -> Result<Self, LoadError> {
-        let file = File::open(path)
-            .map_err(|source| LoadError::Io { act: format!("opening the root file system {}", path.display()), source })?;
-        Ok(Root::Dir { fd: file.into(), path: path.to_owned() })
+        let file = File::open(path).map_err(|source| LoadError::Io {
+            act: format!("opening the root file system {}", path.display()),
+            source,
+        })?;
+        Ok(Root::Dir {
+            fd: file.into(),
+            path: path.to_owned(),
+        })
     }
 
     /// What is at this path. `NotFound` when nothing is, also when a link leads
@@ -57,7 +62,9 @@ impl Root {
                     return Ok(Found::Special);
                 }
                 let listed = fs::read_dir(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-                let mut names = listed.map(|entry| entry.map(|entry| entry.file_name())).collect::<io::Result<Vec<_>>>()?;
+                let mut names = listed
+                    .map(|entry| entry.map(|entry| entry.file_name()))
+                    .collect::<io::Result<Vec<_>>>()?;
                 names.sort();
                 Ok(Found::Dir(names))
             }
@@ -80,21 +87,29 @@ fn open_in(root: &OwnedFd, path: &Path) -> io::Result<File> {
         .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
         .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
     let relative = path.strip_prefix("/").unwrap_or(path);
-    let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
+    let relative = if relative.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        relative
+    };
     match openat2(root.as_fd(), relative, how) {
         Ok(fd) => Ok(File::from(fd)),
         Err(nix::errno::Errno::ENOTDIR) => Err(io::ErrorKind::NotFound.into()),
         // Reported as what it is also by the tree of layers.
         Err(nix::errno::Errno::ELOOP) => Err(too_many_links()),
         // A socket, or a device that nothing stands behind.
-        Err(nix::errno::Errno::ENXIO | nix::errno::Errno::ENODEV) => {
-            Err(io::Error::new(io::ErrorKind::InvalidData, "it is a device or a socket"))
-        }
+        Err(nix::errno::Errno::ENXIO | nix::errno::Errno::ENODEV) => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it is a device or a socket",
+        )),
         Err(error) => Err(error.into()),
     }
 }
 
 /// A path that goes through too many links, or through a circle of them.
 pub(super) fn too_many_links() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "it goes through too many symbolic links, or through a circle of them")
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        "it goes through too many symbolic links, or through a circle of them",
+    )
 }

@@ -13,31 +13,45 @@ use crate::app::App;
 use super::artefact;
 use super::blob::Limits;
 use super::error::LoadError;
+use super::file_url;
 use super::lock;
 use super::root::{Found, Root};
-use super::store::{Store, file_url, open_file};
+use super::store::{Store, open_file};
 
 /// Where the lockfile is.
 pub(crate) const LOCKFILE: &str = "/spin.json";
 
 /// Reads the application of a root file system and its lockfile, if it holds one. `args` is the
 /// process that the container would run.
-pub(super) fn load(root: Root, args: &[String], limits: &Limits) -> Result<Option<(App, Vec<u8>, Store)>, LoadError> {
+pub(super) fn load(
+    root: Root,
+    args: &[String],
+    limits: &Limits,
+) -> Result<Option<(App, Vec<u8>, Store)>, LoadError> {
     if has(&root, Path::new(LOCKFILE)) {
         let bytes = open_file(&root, Path::new(LOCKFILE), None, limits.config)?.read()?;
         let store = Store::Root(root);
         let app = lock::load(&bytes, &store, limits)?;
         return Ok(Some((app, bytes, store)));
     }
-    let Some(entrypoint) = args.first().filter(|first| !first.is_empty()) else { return Ok(None) };
+    let Some(entrypoint) = args.first().filter(|first| !first.is_empty()) else {
+        return Ok(None);
+    };
     let path = Path::new("/").join(entrypoint);
     let named = entrypoint.ends_with(".wasm") || entrypoint.ends_with(".wat");
     if !named && !is_wasm(&root, &path) {
         return Ok(None);
     }
     let what = format!("the entrypoint `{entrypoint}`");
-    let bytes = open_file(&root, &path, None, limits.wasm).and_then(|file| file.read()).map_err(|error| error.within("the entrypoint"))?;
-    let (app, lockfile) = artefact::app(&bytes, &what, &artefact::name_from(entrypoint), json!({ "source": file_url(&path) }))?;
+    let bytes = open_file(&root, &path, None, limits.wasm)
+        .and_then(|file| file.read())
+        .map_err(|error| error.within("the entrypoint"))?;
+    let (app, lockfile) = artefact::app(
+        &bytes,
+        &what,
+        &artefact::name_from(entrypoint),
+        json!({ "source": file_url::from_path(&path) }),
+    )?;
     Ok(Some((app, lockfile, Store::Root(root))))
 }
 

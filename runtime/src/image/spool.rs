@@ -20,7 +20,11 @@ pub(crate) struct Spool {
 impl Spool {
     pub(crate) fn new(limit: u64) -> io::Result<Self> {
         let file = tempfile::tempfile()?;
-        Ok(Spool { file: BufWriter::with_capacity(1 << 16, file), length: 0, limit })
+        Ok(Spool {
+            file: BufWriter::with_capacity(1 << 16, file),
+            length: 0,
+            limit,
+        })
     }
 
     /// Appends all that the reader gives; answers where it starts and how long
@@ -46,7 +50,9 @@ impl Spool {
 
     pub(crate) fn into_file(mut self) -> io::Result<File> {
         self.file.flush()?;
-        self.file.into_inner().map_err(io::IntoInnerError::into_error)
+        self.file
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)
     }
 }
 
@@ -60,7 +66,11 @@ pub(crate) struct Slice<'f> {
 
 impl<'f> Slice<'f> {
     pub(crate) fn new(file: &'f File, offset: u64, length: u64) -> Self {
-        Slice { file, offset, left: length }
+        Slice {
+            file,
+            offset,
+            left: length,
+        }
     }
 
     pub(crate) fn length(&self) -> u64 {
@@ -70,7 +80,9 @@ impl<'f> Slice<'f> {
 
 impl Read for Slice<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let wanted = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let wanted = buffer
+            .len()
+            .min(usize::try_from(self.left).unwrap_or(usize::MAX));
         if wanted == 0 {
             return Ok(0);
         }

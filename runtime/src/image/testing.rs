@@ -18,7 +18,13 @@ pub(crate) fn exporting(name: &str) -> Vec<u8> {
     let mut bytes = b"\0asm\x0d\0\x01\0\x05\x03\x01\x01\x00".to_vec();
     let name = name.as_bytes();
     let section = name.len() + 6;
-    bytes.extend([0x0b, u8::try_from(section).unwrap(), 1, 0, u8::try_from(name.len()).unwrap()]);
+    bytes.extend([
+        0x0b,
+        u8::try_from(section).unwrap(),
+        1,
+        0,
+        u8::try_from(name.len()).unwrap(),
+    ]);
     bytes.extend(name);
     bytes.extend([5, 0, 0]);
     bytes
@@ -60,7 +66,10 @@ impl Memory {
 
     /// A Spin image of this lockfile and these other layers.
     pub(crate) fn spin(&self, lockfile: &Value, layers: &[Value]) -> Value {
-        let config = self.add_json(media::OCI_CONFIG, &json!({ "architecture": "wasm", "os": "Wasip1" }));
+        let config = self.add_json(
+            media::OCI_CONFIG,
+            &json!({ "architecture": "wasm", "os": "Wasip1" }),
+        );
         let mut layers = layers.to_vec();
         layers.push(self.add_json(media::LOCKFILE, lockfile));
         self.manifest(config, &layers)
@@ -68,14 +77,20 @@ impl Memory {
 
     /// An image of ordinary layers with this entrypoint.
     pub(crate) fn linux(&self, entrypoint: &[&str], layers: &[(&str, Vec<u8>)]) -> Value {
-        let diff_ids: Vec<_> = layers.iter().map(|(_, tar)| Digest::of(tar).to_string()).collect();
+        let diff_ids: Vec<_> = layers
+            .iter()
+            .map(|(_, tar)| Digest::of(tar).to_string())
+            .collect();
         let config = json!({
             "architecture": "amd64", "os": "linux",
             "config": { "Entrypoint": entrypoint },
             "rootfs": { "type": "layers", "diff_ids": diff_ids },
         });
         let config = self.add_json(media::OCI_CONFIG, &config);
-        let layers: Vec<_> = layers.iter().map(|(media_type, tar)| self.add(media_type, &compress(media_type, tar))).collect();
+        let layers: Vec<_> = layers
+            .iter()
+            .map(|(media_type, tar)| self.add(media_type, &compress(media_type, tar)))
+            .collect();
         self.manifest(config, &layers)
     }
 
@@ -96,7 +111,12 @@ impl Memory {
 
     /// All blobs, for writing them somewhere.
     pub(crate) fn blobs(&self) -> Vec<(Digest, Vec<u8>)> {
-        self.blobs.lock().unwrap().iter().map(|(digest, bytes)| (*digest, bytes.clone())).collect()
+        self.blobs
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|(digest, bytes)| (*digest, bytes.clone()))
+            .collect()
     }
 
     /// Loads what this descriptor points at, as the shim does.
@@ -117,7 +137,9 @@ impl Memory {
 impl Blobs for Memory {
     fn open(&self, digest: &Digest) -> io::Result<Box<dyn Read + Send + '_>> {
         let bytes = self.blobs.lock().unwrap().get(digest).cloned();
-        Ok(Box::new(io::Cursor::new(bytes.ok_or(io::ErrorKind::NotFound)?)))
+        Ok(Box::new(io::Cursor::new(
+            bytes.ok_or(io::ErrorKind::NotFound)?,
+        )))
     }
 }
 

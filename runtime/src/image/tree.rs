@@ -33,7 +33,7 @@ pub(super) struct Tree {
 
 /// The builder of a tree: layers are added from the lowest up.
 #[derive(Debug)]
-pub(super) struct Layers {
+pub(super) struct TreeBuilder {
     nodes: Nodes,
     contents: Spool,
     layer: usize,
@@ -54,28 +54,47 @@ struct Node {
 #[derive(Debug, Clone)]
 enum Kind {
     Dir,
-    File { offset: u64, length: u64 },
+    File {
+        offset: u64,
+        length: u64,
+    },
     Link(PathBuf),
     /// A device, a pipe or a socket: there, and never opened.
     Special,
 }
 
-impl Layers {
+impl TreeBuilder {
     pub(super) fn new(limits: Limits) -> Result<Self, LoadError> {
-        let contents = Spool::new(limits.unpacked)
-            .map_err(|source| LoadError::Io { act: "making a temporary file".to_owned(), source })?;
-        Ok(Layers { nodes: Nodes::default(), contents, layer: 0, limits })
+        let contents = Spool::new(limits.unpacked).map_err(|source| LoadError::Io {
+            act: "making a temporary file".to_owned(),
+            source,
+        })?;
+        Ok(TreeBuilder {
+            nodes: Nodes::default(),
+            contents,
+            layer: 0,
+            limits,
+        })
     }
 
     /// Adds a layer above those that are there. `diff_id` is the digest of its
     /// tar, as the image's configuration gives it.
-    pub(super) fn add(&mut self, blobs: &dyn Blobs, part: &Part, diff_id: Option<Digest>) -> Result<(), LoadError> {
+    pub(super) fn add(
+        &mut self,
+        blobs: &dyn Blobs,
+        part: &Part,
+        diff_id: Option<Digest>,
+    ) -> Result<(), LoadError> {
         let what = part.to_string();
         let reading = |error| LoadError::reading(&*what, error);
         let mut blob = blob::open(blobs, part, self.limits.unpacked)?;
         self.layer += 1;
         {
-            let expected = Expected { digest: diff_id, size: None, limit: self.limits.unpacked };
+            let expected = Expected {
+                digest: diff_id,
+                size: None,
+                limit: self.limits.unpacked,
+            };
             let mut tar = Verifying::new(decompress(&mut blob).map_err(reading)?, expected);
             let mut archive = tar::Archive::new(&mut tar);
             for entry in archive.entries().map_err(reading)? {
@@ -92,18 +111,25 @@ impl Layers {
     }
 
     pub(super) fn finish(self) -> Result<Tree, LoadError> {
-        let contents = self
-            .contents
-            .into_file()
-            .map_err(|source| LoadError::Io { act: "writing a temporary file".to_owned(), source })?;
-        Ok(Tree { nodes: self.nodes, contents })
+        let contents = self.contents.into_file().map_err(|source| LoadError::Io {
+            act: "writing a temporary file".to_owned(),
+            source,
+        })?;
+        Ok(Tree {
+            nodes: self.nodes,
+            contents,
+        })
     }
 
     fn add_entry<R: Read>(&mut self, mut entry: tar::Entry<'_, R>) -> Result<(), Problem> {
         let path = entry.path()?.into_owned();
         let mut parts = parts(&path)?;
-        let Some(name) = parts.pop() else { return Ok(()) };
-        let parent = self.nodes.resolve(&parts.iter().collect::<PathBuf>(), true)?;
+        let Some(name) = parts.pop() else {
+            return Ok(());
+        };
+        let parent = self
+            .nodes
+            .resolve(&parts.iter().collect::<PathBuf>(), true)?;
         if let Some(hidden) = name.to_str().and_then(|name| name.strip_prefix(".wh.")) {
             self.nodes.white_out(&parent, hidden, self.layer);
             return Ok(());
@@ -118,20 +144,35 @@ impl Layers {
                 let target = entry.link_name()?.ok_or_else(|| nameless(&path))?;
                 Kind::Link(target.into_owned())
             }
-            EntryType::Link => self.hard_link(&path, &entry.link_name()?.ok_or_else(|| nameless(&path))?)?,
+            EntryType::Link => {
+                self.hard_link(&path, &entry.link_name()?.ok_or_else(|| nameless(&path))?)?
+            }
             EntryType::Block | EntryType::Char | EntryType::Fifo => Kind::Special,
             // Headers that describe other entries.
             _ => return Ok(()),
         };
-        self.nodes.insert(&parent, name, Node { layer: self.layer, kind })?;
+        self.nodes.insert(
+            &parent,
+            name,
+            Node {
+                layer: self.layer,
+                kind,
+            },
+        )?;
         if self.nodes.0.len() as u64 > self.limits.entries {
-            return Err(format!("has more than {} files and folders with those below it", self.limits.entries).into());
+            return Err(format!(
+                "has more than {} files and folders with those below it",
+                self.limits.entries
+            )
+            .into());
         }
         Ok(())
     }
 
     fn hard_link(&self, path: &Path, target: &Path) -> Result<Kind, Problem> {
-        let at = self.nodes.resolve(&parts(target)?.iter().collect::<PathBuf>(), false)?;
+        let at = self
+            .nodes
+            .resolve(&parts(target)?.iter().collect::<PathBuf>(), false)?;
         match self.nodes.0.get(&at).map(|node| &node.kind) {
             Some(Kind::Dir) | None => Err(format!(
                 "has the hard link `{}` to `{}`, which is not a file of the image",
@@ -148,7 +189,10 @@ impl Nodes {
     /// The path that this one leads to, with links followed; what is missing
     /// stays as it is written.
     fn resolve(&self, path: &Path, follow_last: bool) -> io::Result<PathBuf> {
-        let mut todo: VecDeque<_> = path.components().map(|part| part.as_os_str().to_owned()).collect();
+        let mut todo: VecDeque<_> = path
+            .components()
+            .map(|part| part.as_os_str().to_owned())
+            .collect();
         let mut at = PathBuf::new();
         let mut links = 0;
         while let Some(part) = todo.pop_front() {
@@ -164,7 +208,13 @@ impl Nodes {
                 Some(Component::Normal(_)) => at.push(&part),
                 _ => continue,
             }
-            let Some(Node { kind: Kind::Link(target), .. }) = self.0.get(&at) else { continue };
+            let Some(Node {
+                kind: Kind::Link(target),
+                ..
+            }) = self.0.get(&at)
+            else {
+                continue;
+            };
             if todo.is_empty() && !follow_last {
                 break;
             }
@@ -183,7 +233,10 @@ impl Nodes {
     /// Puts a node into a folder, in place of what has its name.
     fn insert(&mut self, parent: &Path, name: OsString, node: Node) -> Result<(), Problem> {
         let path = parent.join(name);
-        for above in parent.ancestors().filter(|above| !above.as_os_str().is_empty()) {
+        for above in parent
+            .ancestors()
+            .filter(|above| !above.as_os_str().is_empty())
+        {
             match self.0.get(above).map(|node| &node.kind) {
                 Some(Kind::Dir) => break,
                 Some(_) => {
@@ -195,11 +248,21 @@ impl Nodes {
                     .into());
                 }
                 None => {
-                    self.0.insert(above.to_owned(), Node { layer: node.layer, kind: Kind::Dir });
+                    self.0.insert(
+                        above.to_owned(),
+                        Node {
+                            layer: node.layer,
+                            kind: Kind::Dir,
+                        },
+                    );
                 }
             }
         }
-        let both_dirs = matches!(node.kind, Kind::Dir) && self.0.get(&path).is_some_and(|old| matches!(old.kind, Kind::Dir));
+        let both_dirs = matches!(node.kind, Kind::Dir)
+            && self
+                .0
+                .get(&path)
+                .is_some_and(|old| matches!(old.kind, Kind::Dir));
         if !both_dirs {
             self.remove_below(&path, |_| true);
         }
@@ -254,16 +317,22 @@ impl Tree {
         match self.nodes.0.get(&at).map(|node| &node.kind) {
             None => Err(io::ErrorKind::NotFound.into()),
             Some(Kind::Dir) => Ok(Found::Dir(self.names(&at))),
-            Some(Kind::File { offset, length }) => {
-                Ok(Found::File(Box::new(Slice::new(&self.contents, *offset, *length)), *length))
-            }
+            Some(Kind::File { offset, length }) => Ok(Found::File(
+                Box::new(Slice::new(&self.contents, *offset, *length)),
+                *length,
+            )),
             Some(Kind::Link(_) | Kind::Special) => Ok(Found::Special),
         }
     }
 
     fn names(&self, dir: &Path) -> Vec<OsString> {
-        let direct = self.nodes.below(dir).filter(|(path, _)| path.parent() == Some(dir));
-        direct.filter_map(|(path, _)| path.file_name().map(ToOwned::to_owned)).collect()
+        let direct = self
+            .nodes
+            .below(dir)
+            .filter(|(path, _)| path.parent() == Some(dir));
+        direct
+            .filter_map(|(path, _)| path.file_name().map(ToOwned::to_owned))
+            .collect()
     }
 }
 
@@ -287,5 +356,8 @@ impl From<io::Error> for Problem {
 }
 
 fn nameless(path: &Path) -> Problem {
-    Problem::Entry(format!("has the link `{}` without a target", path.display()))
+    Problem::Entry(format!(
+        "has the link `{}` without a target",
+        path.display()
+    ))
 }

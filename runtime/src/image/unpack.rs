@@ -8,7 +8,9 @@ use std::path::{Component, Path};
 const MAX_PATH: usize = 4096;
 
 /// Undoes gzip or zstd, told by the first bytes; anything else is left as it is.
-pub(crate) fn decompress<'r>(reader: impl Read + Send + 'r) -> io::Result<Box<dyn Read + Send + 'r>> {
+pub(crate) fn decompress<'r>(
+    reader: impl Read + Send + 'r,
+) -> io::Result<Box<dyn Read + Send + 'r>> {
     let mut reader = BufReader::with_capacity(1 << 16, reader);
     let start = reader.fill_buf()?;
     if start.starts_with(&[0x1f, 0x8b]) {
@@ -25,7 +27,9 @@ pub(crate) fn decompress<'r>(reader: impl Read + Send + 'r) -> io::Result<Box<dy
 pub(crate) fn parts(path: &Path) -> Result<Vec<OsString>, String> {
     let shown = path.display();
     if path.as_os_str().len() > MAX_PATH {
-        return Err(format!("has an entry whose path is longer than {MAX_PATH} bytes"));
+        return Err(format!(
+            "has an entry whose path is longer than {MAX_PATH} bytes"
+        ));
     }
     let mut parts = Vec::new();
     for part in path.components() {
@@ -33,7 +37,9 @@ pub(crate) fn parts(path: &Path) -> Result<Vec<OsString>, String> {
             Component::Normal(part) => parts.push(part.to_owned()),
             Component::CurDir | Component::RootDir => {}
             Component::ParentDir | Component::Prefix(_) => {
-                return Err(format!("has the entry `{shown}`, whose path leaves the image with `..`; build the image without it"));
+                return Err(format!(
+                    "has the entry `{shown}`, whose path leaves the image with `..`; build the image without it"
+                ));
             }
         }
     }
@@ -48,7 +54,11 @@ mod tests {
     fn a_path_is_taken_apart_from_the_root() {
         assert_eq!(parts(Path::new("./a//b/")).unwrap(), ["a", "b"]);
         assert_eq!(parts(Path::new("/a")).unwrap(), ["a"]);
-        assert!(parts(Path::new("a/../../b")).unwrap_err().contains("`a/../../b`"));
+        assert!(
+            parts(Path::new("a/../../b"))
+                .unwrap_err()
+                .contains("`a/../../b`")
+        );
     }
 
     #[test]

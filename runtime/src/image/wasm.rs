@@ -29,8 +29,12 @@ impl Interface {
     pub fn read(bytes: &[u8]) -> Result<Self, String> {
         if !bytes.starts_with(b"\0asm") {
             return Err(match std::str::from_utf8(&bytes[..bytes.len().min(64)]) {
-                Ok(text) if text.trim_start().starts_with("(module") || text.trim_start().starts_with("(component") => {
-                    "is WebAssembly in its text form; turn it into a binary with `wasm-tools parse`".to_owned()
+                Ok(text)
+                    if text.trim_start().starts_with("(module")
+                        || text.trim_start().starts_with("(component") =>
+                {
+                    "is WebAssembly in its text form; turn it into a binary with `wasm-tools parse`"
+                        .to_owned()
                 }
                 _ => "is not WebAssembly: it is neither a component nor a core module".to_owned(),
             });
@@ -89,7 +93,11 @@ impl Interface {
 
     /// Whether it answers HTTP requests.
     pub fn answers_http(&self) -> bool {
-        self.exports_any(&["wasi:http/incoming-handler@", "wasi:http/handler@", "fermyon:spin/inbound-http"])
+        self.exports_any(&[
+            "wasi:http/incoming-handler@",
+            "wasi:http/handler@",
+            "fermyon:spin/inbound-http",
+        ])
     }
 
     /// Whether it can run once, from start to exit.
@@ -117,7 +125,12 @@ impl Interface {
 
     /// Some of its exports, for a sentence.
     pub(crate) fn exports_shown(&self) -> String {
-        let shown: Vec<_> = self.exports.iter().take(8).map(|name| format!("`{name}`")).collect();
+        let shown: Vec<_> = self
+            .exports
+            .iter()
+            .take(8)
+            .map(|name| format!("`{name}`"))
+            .collect();
         match self.exports.len() {
             0 => "nothing".to_owned(),
             9.. => format!("{} and more", shown.join(", ")),
@@ -126,10 +139,16 @@ impl Interface {
     }
 
     fn exports_any(&self, prefixes: &[&str]) -> bool {
-        self.exports.iter().any(|name| prefixes.iter().any(|prefix| name.starts_with(prefix)))
+        self.exports
+            .iter()
+            .any(|name| prefixes.iter().any(|prefix| name.starts_with(prefix)))
     }
 }
 
 fn unsound(error: wasmparser::BinaryReaderError) -> String {
-    format!("is damaged WebAssembly: {} (at byte {})", error.message(), error.offset())
+    format!(
+        "is damaged WebAssembly: {} (at byte {})",
+        error.message(),
+        error.offset()
+    )
 }

@@ -19,7 +19,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::time::{Instant, Sleep};
 use wasmtime_wasi_http::{Error, RequestOptions};
 
-use crate::call::Body;
+use crate::body::Body;
 
 /// How long an outgoing request may take, where the guest does not say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,10 +56,11 @@ impl Client {
     /// # Errors
     /// When `roots` is not PEM, or TLS cannot be set up.
     pub(crate) fn new(roots: Option<&[u8]>, timeouts: Timeouts) -> anyhow::Result<Self> {
-        let tls = ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(root_store(roots)?)
-            .with_no_client_auth();
+        let tls =
+            ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+                .with_safe_default_protocol_versions()?
+                .with_root_certificates(root_store(roots)?)
+                .with_no_client_auth();
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
@@ -116,8 +117,9 @@ fn root_store(roots: Option<&[u8]>) -> anyhow::Result<RootCertStore> {
     match roots {
         Some(pem) => {
             for certificate in CertificateDer::pem_slice_iter(pem) {
-                let certificate = certificate
-                    .map_err(|error| anyhow::anyhow!("the file of certificate authorities: {error}"))?;
+                let certificate = certificate.map_err(|error| {
+                    anyhow::anyhow!("the file of certificate authorities: {error}")
+                })?;
                 // One authority that rustls cannot read does not spoil the rest.
                 store.add_parsable_certificates([certificate]);
             }

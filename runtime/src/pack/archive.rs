@@ -29,7 +29,11 @@ pub(super) struct Blob {
 
 impl Archive {
     pub(super) fn add(&mut self, media_type: &'static str, bytes: Vec<u8>) -> Blob {
-        let blob = Blob { media_type, digest: Digest::of(&bytes), size: bytes.len() };
+        let blob = Blob {
+            media_type,
+            digest: Digest::of(&bytes),
+            size: bytes.len(),
+        };
         self.blobs.insert(blob.digest, bytes);
         blob
     }
@@ -39,7 +43,12 @@ impl Archive {
     }
 
     /// Adds an image manifest.
-    pub(super) fn add_manifest(&mut self, config: &Blob, layers: &[Value], annotations: Value) -> Blob {
+    pub(super) fn add_manifest(
+        &mut self,
+        config: &Blob,
+        layers: &[Value],
+        annotations: Value,
+    ) -> Blob {
         let mut manifest = json!({
             "schemaVersion": 2,
             "mediaType": media::OCI_MANIFEST,
@@ -54,8 +63,16 @@ impl Archive {
 
     /// Writes the archive with `target` as its image. The file appears whole:
     /// it is written beside its place and then renamed.
-    pub(super) fn save(&self, target: &Blob, reference: &str, output: &Path) -> Result<(), PackError> {
-        let writing = |source| PackError::Io { act: format!("writing {}", output.display()), source };
+    pub(super) fn save(
+        &self,
+        target: &Blob,
+        reference: &str,
+        output: &Path,
+    ) -> Result<(), PackError> {
+        let writing = |source| PackError::Io {
+            act: format!("writing {}", output.display()),
+            source,
+        };
         let folder = match output.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
@@ -65,19 +82,26 @@ impl Archive {
             .permissions(std::fs::Permissions::from_mode(0o666))
             .tempfile_in(folder)
             .map_err(writing)?;
-        self.write(target, reference, BufWriter::new(temporary.as_file_mut())).map_err(writing)?;
-        temporary.persist(output).map_err(|error| writing(error.error))?;
+        self.write(target, reference, BufWriter::new(temporary.as_file_mut()))
+            .map_err(writing)?;
+        temporary
+            .persist(output)
+            .map_err(|error| writing(error.error))?;
         Ok(())
     }
 
     fn write(&self, target: &Blob, reference: &str, to: impl Write) -> io::Result<()> {
         let mut descriptor = target.descriptor();
-        let after_colon = reference.rsplit_once(':').map(|(_, tag)| tag).filter(|tag| !tag.contains('/'));
+        let after_colon = reference
+            .rsplit_once(':')
+            .map(|(_, tag)| tag)
+            .filter(|tag| !tag.contains('/'));
         descriptor["annotations"] = json!({
             media::CONTAINERD_NAME: reference,
             media::REF_NAME: after_colon.unwrap_or(reference),
         });
-        let index = json!({ "schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": [descriptor] });
+        let index =
+            json!({ "schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": [descriptor] });
         let mut tar = Tar::new(to);
         tar.file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         tar.file("index.json", index.to_string().as_bytes())?;
@@ -110,7 +134,9 @@ pub(super) struct Tar<W: Write> {
 
 impl<W: Write> Tar<W> {
     pub(super) fn new(to: W) -> Self {
-        Tar { builder: tar::Builder::new(to) }
+        Tar {
+            builder: tar::Builder::new(to),
+        }
     }
 
     pub(super) fn file(&mut self, path: &str, bytes: &[u8]) -> io::Result<()> {

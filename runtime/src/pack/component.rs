@@ -41,7 +41,11 @@ pub(super) struct Files {
 }
 
 impl Component {
-    pub(super) fn read(id: Text, spot: &Spanned<DeValue<'_>>, mistakes: &mut Mistakes) -> Option<Self> {
+    pub(super) fn read(
+        id: Text,
+        spot: &Spanned<DeValue<'_>>,
+        mistakes: &mut Mistakes,
+    ) -> Option<Self> {
         let place = format!("component \"{}\"", id.value);
         if let Err(reason) = check_component_id(&id.value) {
             mistakes.push(id.span.clone(), format!("{place}: the id {reason}"));
@@ -53,7 +57,9 @@ impl Component {
             line: mistakes.line(id.span.clone()),
             source: read_source(&mut table, &place, mistakes),
             build_command: read_build(&mut table),
-            description: table.text("description", mistakes).map(|description| description.value),
+            description: table
+                .text("description", mistakes)
+                .map(|description| description.value),
             environment: read_environment(&mut table, &place, mistakes),
             files: read_files(&mut table, &place, mistakes),
             exclude_files: table.texts("exclude_files", mistakes),
@@ -64,9 +70,12 @@ impl Component {
             variables: read_variables(&mut table, &place, mistakes),
             id: id.value,
         };
-        refuse(&mut table, "allowed_http_hosts", "is what old manifests had; use `allowed_outbound_hosts`", mistakes);
-        refuse(
-            &mut table,
+        table.refuse(
+            "allowed_http_hosts",
+            "is what old manifests had; use `allowed_outbound_hosts`",
+            mistakes,
+        );
+        table.refuse(
             "dependencies",
             "asks for other components to be composed into this one, which this version of catena does not do; \
              compose it first (for example with `wac plug`) and name the result as `source`",
@@ -84,21 +93,36 @@ impl Component {
     pub(super) fn check_templates(&self, declared: &Variables, mistakes: &mut Mistakes) {
         for entry in &self.allowed_outbound_hosts {
             for problem in allowed_hosts::check(std::slice::from_ref(&entry.value), declared) {
-                mistakes.push(entry.span.clone(), format!("component \"{}\": {problem}", self.id));
+                mistakes.push(
+                    entry.span.clone(),
+                    format!("component \"{}\": {problem}", self.id),
+                );
             }
         }
         for (key, template) in &self.variables {
             if let Err(reason) = variables::check_template(&template.value, declared) {
-                mistakes.push(template.span.clone(), format!("component \"{}\": variable `{}`: {reason}", self.id, key.value));
+                mistakes.push(
+                    template.span.clone(),
+                    format!(
+                        "component \"{}\": variable `{}`: {reason}",
+                        self.id, key.value
+                    ),
+                );
             }
         }
     }
 }
 
 fn read_source(table: &mut Table<'_>, place: &str, mistakes: &mut Mistakes) -> Text {
-    let missing = Text { value: String::new(), span: table.span.clone() };
+    let missing = Text {
+        value: String::new(),
+        span: table.span.clone(),
+    };
     let Some(spot) = table.take("source") else {
-        mistakes.push(table.span.clone(), format!("{place} lacks the key `source`"));
+        mistakes.push(
+            table.span.clone(),
+            format!("{place} lacks the key `source`"),
+        );
         return missing;
     };
     match spot.get_ref() {
@@ -118,18 +142,31 @@ fn read_build(table: &mut Table<'_>) -> Option<String> {
     match table.take("build")?.get_ref().get("command")?.get_ref() {
         DeValue::String(command) => Some(command.to_string()),
         DeValue::Array(commands) => {
-            let commands: Vec<_> = commands.iter().filter_map(|command| command.get_ref().as_str()).collect();
+            let commands: Vec<_> = commands
+                .iter()
+                .filter_map(|command| command.get_ref().as_str())
+                .collect();
             Some(commands.join(" && "))
         }
         _ => None,
     }
 }
 
-fn read_environment(table: &mut Table<'_>, place: &str, mistakes: &mut Mistakes) -> Vec<(String, String)> {
+fn read_environment(
+    table: &mut Table<'_>,
+    place: &str,
+    mistakes: &mut Mistakes,
+) -> Vec<(String, String)> {
     let mut environment = Vec::new();
     for (key, value) in table.text_map("environment", mistakes) {
         if key.value.is_empty() || key.value.contains(['=', '\0']) || value.value.contains('\0') {
-            mistakes.push(key.span, format!("{place}: `{}` cannot be an environment variable", key.value.escape_default()));
+            mistakes.push(
+                key.span,
+                format!(
+                    "{place}: `{}` cannot be an environment variable",
+                    key.value.escape_default()
+                ),
+            );
         }
         environment.push((key.value, value.value));
     }
@@ -164,22 +201,27 @@ fn read_files(table: &mut Table<'_>, place: &str, mistakes: &mut Mistakes) -> Ve
     files
 }
 
-fn read_variables(table: &mut Table<'_>, place: &str, mistakes: &mut Mistakes) -> Vec<(Text, Text)> {
+fn read_variables(
+    table: &mut Table<'_>,
+    place: &str,
+    mistakes: &mut Mistakes,
+) -> Vec<(Text, Text)> {
     let variables = table.text_map("variables", mistakes);
     for (key, _) in &variables {
         if let Err(reason) = variables::check_name(&key.value) {
-            mistakes.push(key.span.clone(), format!("{place}: the variable \"{}\" {reason}", key.value));
+            mistakes.push(
+                key.span.clone(),
+                format!("{place}: the variable \"{}\" {reason}", key.value),
+            );
         }
     }
     variables
 }
 
 fn labels(table: &mut Table<'_>, key: &'static str, mistakes: &mut Mistakes) -> Vec<String> {
-    table.texts(key, mistakes).into_iter().map(|label| label.value).collect()
-}
-
-fn refuse(table: &mut Table<'_>, key: &'static str, reason: &str, mistakes: &mut Mistakes) {
-    if let Some(spot) = table.take(key) {
-        mistakes.push(spot.span(), format!("{}: `{key}` {reason}", table.name));
-    }
+    table
+        .texts(key, mistakes)
+        .into_iter()
+        .map(|label| label.value)
+        .collect()
 }

@@ -44,7 +44,10 @@ pub(super) struct Blob {
 
 impl Blob {
     pub(super) fn new(bytes: Vec<u8>) -> Self {
-        Blob { digest: Digest::of(&bytes), bytes }
+        Blob {
+            digest: Digest::of(&bytes),
+            bytes,
+        }
     }
 }
 
@@ -53,9 +56,21 @@ impl Contents {
     pub(super) fn gather(manifest: &Manifest, folder: &Path, mistakes: &mut Mistakes) -> Self {
         let mut contents = Contents::default();
         for component in &manifest.components {
-            let files = Gatherer { folder, component, contents: &mut contents, mistakes, files: BTreeMap::new() }.run();
+            let files = Gatherer {
+                folder,
+                component,
+                contents: &mut contents,
+                mistakes,
+                files: BTreeMap::new(),
+            }
+            .run();
             if let Some((wasm, interface)) = read_wasm(component, folder, mistakes) {
-                contents.components.push(Packed { id: component.id.clone(), wasm, interface, files });
+                contents.components.push(Packed {
+                    id: component.id.clone(),
+                    wasm,
+                    interface,
+                    files,
+                });
             }
         }
         contents
@@ -67,17 +82,33 @@ impl Contents {
 }
 
 /// Reads a component's wasm; a core module is made a component.
-fn read_wasm(component: &Component, folder: &Path, mistakes: &mut Mistakes) -> Option<(Blob, Interface)> {
+fn read_wasm(
+    component: &Component,
+    folder: &Path,
+    mistakes: &mut Mistakes,
+) -> Option<(Blob, Interface)> {
     let source = &component.source;
     if source.value.is_empty() {
         return None;
     }
-    let mut wrong = |text: String| mistakes.push(source.span.clone(), format!("component \"{}\": {text}", component.id));
+    let mut wrong = |text: String| {
+        mistakes.push(
+            source.span.clone(),
+            format!("component \"{}\": {text}", component.id),
+        )
+    };
     let bytes = match read(&folder.join(&source.value), Limits::default().wasm) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let build = component.build_command.as_ref().map(|command| format!(": `{command}`")).unwrap_or_default();
-            wrong(format!("there is no file `{}`; build the component first{build}", source.value));
+            let build = component
+                .build_command
+                .as_ref()
+                .map(|command| format!(": `{command}`"))
+                .unwrap_or_default();
+            wrong(format!(
+                "there is no file `{}`; build the component first{build}",
+                source.value
+            ));
             return None;
         }
         Err(error) => {
@@ -92,8 +123,15 @@ fn read_wasm(component: &Component, folder: &Path, mistakes: &mut Mistakes) -> O
             return None;
         }
     };
-    if let Err(error) = wasmparser::Validator::new_with_features(wasmparser::WasmFeatures::all()).validate_all(&made) {
-        wrong(format!("`{}` is not valid WebAssembly: {} (at byte {})", source.value, error.message(), error.offset()));
+    if let Err(error) = wasmparser::Validator::new_with_features(wasmparser::WasmFeatures::all())
+        .validate_all(&made)
+    {
+        wrong(format!(
+            "`{}` is not valid WebAssembly: {} (at byte {})",
+            source.value,
+            error.message(),
+            error.offset()
+        ));
         return None;
     }
     match Interface::read(&made) {
@@ -133,13 +171,26 @@ impl<'g> Gatherer<'g> {
         match fs::metadata(self.folder.join(source)) {
             Ok(metadata) if metadata.is_dir() => {
                 for path in self.walk(files, source) {
-                    let below = path.strip_prefix(source).unwrap_or(&path).trim_start_matches('/').to_owned();
-                    let guest = if destination.is_empty() { below } else { format!("{destination}/{below}") };
+                    let below = path
+                        .strip_prefix(source)
+                        .unwrap_or(&path)
+                        .trim_start_matches('/')
+                        .to_owned();
+                    let guest = if destination.is_empty() {
+                        below
+                    } else {
+                        format!("{destination}/{below}")
+                    };
                     self.add(files, &path, guest);
                 }
             }
             Ok(_) if destination.is_empty() => {
-                self.wrong(files, format!("the file `{source}` needs a destination with a name, such as \"/{source}\""));
+                self.wrong(
+                    files,
+                    format!(
+                        "the file `{source}` needs a destination with a name, such as \"/{source}\""
+                    ),
+                );
             }
             Ok(_) => self.add(files, source, destination.to_owned()),
             Err(error) => self.wrong(files, format!("`{source}` cannot be read: {error}")),
@@ -169,14 +220,24 @@ impl<'g> Gatherer<'g> {
             }
             return;
         }
-        let fixed: Vec<_> = pattern.split('/').take_while(|part| !glob::is_pattern(part)).collect();
+        let fixed: Vec<_> = pattern
+            .split('/')
+            .take_while(|part| !glob::is_pattern(part))
+            .collect();
         let start = fixed.join("/");
         let found: Vec<_> = match self.folder.join(&start).is_dir() {
-            true => self.walk(files, &start).into_iter().filter(|path| glob::matches(pattern, path)).collect(),
+            true => self
+                .walk(files, &start)
+                .into_iter()
+                .filter(|path| glob::matches(pattern, path))
+                .collect(),
             false => Vec::new(),
         };
         if found.is_empty() {
-            self.contents.warnings.push(format!("component \"{}\": no file matches `{pattern}`", self.component.id));
+            self.contents.warnings.push(format!(
+                "component \"{}\": no file matches `{pattern}`",
+                self.component.id
+            ));
         }
         for path in found {
             self.add(files, &path, path.clone());
@@ -188,7 +249,8 @@ impl<'g> Gatherer<'g> {
         let mut found = Vec::new();
         let mut todo = vec![start.to_owned()];
         while let Some(dir) = todo.pop() {
-            let listed = fs::read_dir(self.at(&dir)).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+            let listed =
+                fs::read_dir(self.at(&dir)).and_then(Iterator::collect::<io::Result<Vec<_>>>);
             let listed = match listed {
                 Ok(listed) => listed,
                 Err(error) => {
@@ -198,17 +260,30 @@ impl<'g> Gatherer<'g> {
             };
             for entry in listed {
                 let Ok(name) = entry.file_name().into_string() else {
-                    self.wrong(files, format!("the folder `{dir}` has a file whose name is not UTF-8: {:?}", entry.file_name()));
+                    self.wrong(
+                        files,
+                        format!(
+                            "the folder `{dir}` has a file whose name is not UTF-8: {:?}",
+                            entry.file_name()
+                        ),
+                    );
                     continue;
                 };
-                let path = if dir.is_empty() { name } else { format!("{dir}/{name}") };
+                let path = if dir.is_empty() {
+                    name
+                } else {
+                    format!("{dir}/{name}")
+                };
                 let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
                 match fs::metadata(entry.path()) {
                     Ok(metadata) if metadata.is_dir() && is_link => {
                         self.wrong(files, format!("`{path}` is a link to a folder, which is not followed; copy the folder or name it"));
                     }
                     Ok(metadata) if metadata.is_dir() && path.split('/').count() > MAX_DEPTH => {
-                        self.wrong(files, format!("`{path}` is more than {MAX_DEPTH} folders deep"));
+                        self.wrong(
+                            files,
+                            format!("`{path}` is more than {MAX_DEPTH} folders deep"),
+                        );
                     }
                     Ok(metadata) if metadata.is_dir() => todo.push(path),
                     Ok(_) => found.push(path),
@@ -221,7 +296,12 @@ impl<'g> Gatherer<'g> {
     }
 
     fn add(&mut self, files: &Files, path: &str, guest: String) {
-        if self.component.exclude_files.iter().any(|pattern| glob::matches(&pattern.value, path)) {
+        if self
+            .component
+            .exclude_files
+            .iter()
+            .any(|pattern| glob::matches(&pattern.value, path))
+        {
             return;
         }
         let bytes = match read(&self.at(path), Limits::default().data) {
@@ -232,8 +312,15 @@ impl<'g> Gatherer<'g> {
             }
         };
         let digest = Digest::of(&bytes);
-        if self.files.insert(guest.clone(), digest).is_some_and(|other| other != digest) {
-            self.wrong(files, format!("the guest's path `/{guest}` is named twice, with different contents"));
+        if self
+            .files
+            .insert(guest.clone(), digest)
+            .is_some_and(|other| other != digest)
+        {
+            self.wrong(
+                files,
+                format!("the guest's path `/{guest}` is named twice, with different contents"),
+            );
         }
         self.contents.assets.entry(digest).or_insert(bytes);
     }
@@ -241,7 +328,10 @@ impl<'g> Gatherer<'g> {
     /// A guest's path cannot be a file and a folder at once.
     fn check_nesting(&mut self) {
         for path in self.files.keys() {
-            let folder = path.match_indices('/').map(|(at, _)| &path[..at]).find(|folder| self.files.contains_key(*folder));
+            let folder = path
+                .match_indices('/')
+                .map(|(at, _)| &path[..at])
+                .find(|folder| self.files.contains_key(*folder));
             if let Some(folder) = folder {
                 self.mistakes.push_at(
                     Some(self.component.line),
@@ -252,12 +342,19 @@ impl<'g> Gatherer<'g> {
     }
 
     fn wrong(&mut self, files: &Files, text: String) {
-        self.mistakes.push(files.span.clone(), format!("component \"{}\": `files`: {text}", self.component.id));
+        self.mistakes.push(
+            files.span.clone(),
+            format!("component \"{}\": `files`: {text}", self.component.id),
+        );
     }
 
     fn at(&self, path: &str) -> PathBuf {
         let at = self.folder.join(path);
-        if at.as_os_str().is_empty() { PathBuf::from(".") } else { at }
+        if at.as_os_str().is_empty() {
+            PathBuf::from(".")
+        } else {
+            at
+        }
     }
 }
 
@@ -268,7 +365,10 @@ fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
         return Err(io::Error::other("it is not a plain file"));
     }
     if metadata.len() > limit {
-        return Err(io::Error::other(format!("it has {} bytes; catena takes at most {limit}", metadata.len())));
+        return Err(io::Error::other(format!(
+            "it has {} bytes; catena takes at most {limit}",
+            metadata.len()
+        )));
     }
     fs::read(path)
 }

@@ -39,7 +39,9 @@ impl FromStr for Form {
             "rootfs" => Ok(Form::Rootfs),
             "spin" => Ok(Form::Spin),
             "wasm" => Ok(Form::Wasm),
-            other => Err(format!("there is no image form `{other}`; the forms are rootfs, spin and wasm")),
+            other => Err(format!(
+                "there is no image form `{other}`; the forms are rootfs, spin and wasm"
+            )),
         }
     }
 }
@@ -68,10 +70,22 @@ pub(super) fn asset_path(digest: &Digest) -> String {
 /// what the manifest asks for.
 pub(super) fn check(form: Form, manifest: &Manifest, contents: &Contents, mistakes: &mut Mistakes) {
     for trigger in &manifest.triggers {
-        let Some(id) = trigger.component.as_ref().map(|component| component.value.as_str()) else { continue };
-        let (Some(packed), Some(component)) = (contents.component(id), manifest.component(id)) else { continue };
+        let Some(id) = trigger
+            .component
+            .as_ref()
+            .map(|component| component.value.as_str())
+        else {
+            continue;
+        };
+        let (Some(packed), Some(component)) = (contents.component(id), manifest.component(id))
+        else {
+            continue;
+        };
         let (fits, wanted) = match trigger.kind.as_str() {
-            "http" => (packed.interface.answers_http(), "an HTTP handler (`wasi:http/incoming-handler` or `wasi:http/handler`)"),
+            "http" => (
+                packed.interface.answers_http(),
+                "an HTTP handler (`wasi:http/incoming-handler` or `wasi:http/handler`)",
+            ),
             _ => (packed.interface.runs(), "a command (`wasi:cli/run`)"),
         };
         if !fits {
@@ -98,23 +112,35 @@ fn check_wasm(manifest: &Manifest, contents: &Contents, mistakes: &mut Mistakes)
         mistakes.push_at(None, format!("the application has {} components; the form `wasm` carries exactly one; use `rootfs` or `spin`", manifest.components.len()));
     }
     if !manifest.variables.is_empty() {
-        mistakes.push_at(manifest.variables.first().map(|variable| variable.line), format!("the application has variables; {ADVICE}"));
+        mistakes.push_at(
+            manifest.variables.first().map(|variable| variable.line),
+            format!("the application has variables; {ADVICE}"),
+        );
     }
     if !manifest.must_understand.is_empty() {
-        mistakes.push_at(None, format!("the application has words that a host must understand; {ADVICE}"));
+        mistakes.push_at(
+            None,
+            format!("the application has words that a host must understand; {ADVICE}"),
+        );
     }
     for component in &manifest.components {
         let lost = [
             ("files", !component.files.is_empty()),
             ("an environment", !component.environment.is_empty()),
             ("variables", !component.variables.is_empty()),
-            ("allowed outbound hosts", !component.allowed_outbound_hosts.is_empty()),
+            (
+                "allowed outbound hosts",
+                !component.allowed_outbound_hosts.is_empty(),
+            ),
             ("key-value stores", !component.key_value_stores.is_empty()),
             ("SQLite databases", !component.sqlite_databases.is_empty()),
             ("AI models", !component.ai_models.is_empty()),
         ];
         for (what, _) in lost.into_iter().filter(|(_, is_lost)| *is_lost) {
-            mistakes.push_at(Some(component.line), format!("component \"{}\" has {what}; {ADVICE}", component.id));
+            mistakes.push_at(
+                Some(component.line),
+                format!("component \"{}\" has {what}; {ADVICE}", component.id),
+            );
         }
     }
     let [trigger] = manifest.triggers.as_slice() else {
@@ -124,7 +150,12 @@ fn check_wasm(manifest: &Manifest, contents: &Contents, mistakes: &mut Mistakes)
     if trigger.kind == "http" && trigger.config.get("route") != Some(&json!("/...")) {
         mistakes.push_at(Some(trigger.line), format!("the trigger \"{}\" has a route of its own, and a wasm artifact answers at \"/...\"; {ADVICE}", trigger.id));
     }
-    if trigger.kind == "command" && contents.components.iter().any(|one| one.interface.purpose() == Ok(Purpose::Http)) {
+    if trigger.kind == "command"
+        && contents
+            .components
+            .iter()
+            .any(|one| one.interface.purpose() == Ok(Purpose::Http))
+    {
         mistakes.push_at(Some(trigger.line), format!("the trigger \"{}\" runs a component that also answers HTTP, and as a wasm artifact it would do only that; {ADVICE}", trigger.id));
     }
 }
@@ -144,20 +175,38 @@ pub(super) fn write(
     }
 }
 
-fn write_rootfs(lockfile: &Lockfile, contents: &Contents, archive: &mut Archive) -> io::Result<Blob> {
+fn write_rootfs(
+    lockfile: &Lockfile,
+    contents: &Contents,
+    archive: &mut Archive,
+) -> io::Result<Blob> {
     let mut layers = Vec::new();
-    let components = contents.components.iter().map(|one| (component_path(&one.id), one.wasm.bytes.as_slice()));
+    let components = contents
+        .components
+        .iter()
+        .map(|one| (component_path(&one.id), one.wasm.bytes.as_slice()));
     layers.push(("components", layer("components/", components.collect())?));
     if !contents.assets.is_empty() {
-        let assets = contents.assets.iter().map(|(digest, bytes)| (asset_path(digest), bytes.as_slice()));
+        let assets = contents
+            .assets
+            .iter()
+            .map(|(digest, bytes)| (asset_path(digest), bytes.as_slice()));
         layers.push(("files", layer("assets/", assets.collect())?));
     }
-    layers.push(("lockfile", layer("", vec![(rootfs::LOCKFILE.to_owned(), &lockfile.json)])?));
+    layers.push((
+        "lockfile",
+        layer("", vec![(rootfs::LOCKFILE.to_owned(), &lockfile.json)])?,
+    ));
 
-    let diff_ids: Vec<_> = layers.iter().map(|(_, tar)| Digest::of(tar).to_string()).collect();
+    let diff_ids: Vec<_> = layers
+        .iter()
+        .map(|(_, tar)| Digest::of(tar).to_string())
+        .collect();
     let history: Vec<_> = layers
         .iter()
-        .map(|(what, _)| json!({ "created": CREATED, "created_by": format!("catena pack: {what}") }))
+        .map(
+            |(what, _)| json!({ "created": CREATED, "created_by": format!("catena pack: {what}") }),
+        )
         .collect();
     let mut blobs = Vec::new();
     for (_, tar) in &layers {
@@ -173,15 +222,23 @@ fn write_rootfs(lockfile: &Lockfile, contents: &Contents, archive: &mut Archive)
             "history": history,
         });
         let config = archive.add_json(media::OCI_CONFIG, &config);
-        let mut descriptor = archive.add_manifest(&config, &blobs, json!({})).descriptor();
+        let mut descriptor = archive
+            .add_manifest(&config, &blobs, json!({}))
+            .descriptor();
         descriptor["platform"] = json!({ "architecture": architecture, "os": "linux" });
         descriptor
     });
-    let index = json!({ "schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": manifests });
+    let index =
+        json!({ "schemaVersion": 2, "mediaType": media::OCI_INDEX, "manifests": manifests });
     Ok(archive.add_json(media::OCI_INDEX, &index))
 }
 
-fn write_spin(lockfile: &Lockfile, manifest: &Manifest, contents: &Contents, archive: &mut Archive) -> Blob {
+fn write_spin(
+    lockfile: &Lockfile,
+    manifest: &Manifest,
+    contents: &Contents,
+    archive: &mut Archive,
+) -> Blob {
     let mut layers: Vec<Value> = Vec::new();
     let mut push = |layer: Value| {
         // Components of one source share a layer.
@@ -189,13 +246,29 @@ fn write_spin(lockfile: &Lockfile, manifest: &Manifest, contents: &Contents, arc
             layers.push(layer);
         }
     };
-    for component in contents.components.iter().filter(|one| one.wasm.bytes.len() > INLINE_LIMIT) {
-        push(archive.add(media::SPIN_WASM, component.wasm.bytes.clone()).descriptor());
+    for component in contents
+        .components
+        .iter()
+        .filter(|one| one.wasm.bytes.len() > INLINE_LIMIT)
+    {
+        push(
+            archive
+                .add(media::SPIN_WASM, component.wasm.bytes.clone())
+                .descriptor(),
+        );
     }
-    for bytes in contents.assets.values().filter(|bytes| bytes.len() > INLINE_LIMIT) {
+    for bytes in contents
+        .assets
+        .values()
+        .filter(|bytes| bytes.len() > INLINE_LIMIT)
+    {
         push(archive.add(media::SPIN_DATA, bytes.clone()).descriptor());
     }
-    push(archive.add(media::LOCKFILE, lockfile.json.clone()).descriptor());
+    push(
+        archive
+            .add(media::LOCKFILE, lockfile.json.clone())
+            .descriptor(),
+    );
     let config = json!({
         "created": CREATED,
         "architecture": "wasm",
@@ -212,7 +285,8 @@ fn write_spin(lockfile: &Lockfile, manifest: &Manifest, contents: &Contents, arc
 
 fn write_wasm(manifest: &Manifest, contents: &Contents, archive: &mut Archive) -> Blob {
     let mut layers = Vec::new();
-    let mut config = json!({ "created": CREATED, "architecture": "wasm", "os": "wasip2", "layerDigests": [] });
+    let mut config =
+        json!({ "created": CREATED, "architecture": "wasm", "os": "wasip2", "layerDigests": [] });
     // Checked before: there is exactly one.
     if let Some(component) = contents.components.first() {
         let layer = archive.add(media::WASM, component.wasm.bytes.clone());

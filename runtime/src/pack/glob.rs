@@ -8,7 +8,12 @@ pub(super) fn is_pattern(text: &str) -> bool {
 
 /// Whether a pattern matches a path; both use `/`.
 pub(super) fn matches(pattern: &str, path: &str) -> bool {
-    let parts = |text: &'_ str| text.split('/').filter(|part| !part.is_empty() && *part != ".").map(str::to_owned).collect::<Vec<_>>();
+    let parts = |text: &'_ str| {
+        text.split('/')
+            .filter(|part| !part.is_empty() && *part != ".")
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
     matches_parts(&parts(pattern), &parts(path))
 }
 
@@ -16,7 +21,10 @@ fn matches_parts(pattern: &[String], path: &[String]) -> bool {
     match (pattern.split_first(), path.split_first()) {
         (None, None) => true,
         (Some((first, rest)), _) if first == "**" => {
-            matches_parts(rest, path) || path.split_first().is_some_and(|(_, below)| matches_parts(pattern, below))
+            matches_parts(rest, path)
+                || path
+                    .split_first()
+                    .is_some_and(|(_, below)| matches_parts(pattern, below))
         }
         (Some((first, rest)), Some((name, below))) => {
             let (first, name): (Vec<_>, Vec<_>) = (first.chars().collect(), name.chars().collect());
@@ -31,12 +39,15 @@ fn matches_name(pattern: &[char], name: &[char]) -> bool {
         None => name.is_empty(),
         Some(('*', rest)) => (0..=name.len()).any(|skipped| matches_name(rest, &name[skipped..])),
         Some(('[', rest)) if rest.contains(&']') => {
-            let Some((set, rest)) = split_set(rest) else { return false };
-            name.split_first().is_some_and(|(c, below)| in_set(set, *c) && matches_name(rest, below))
+            let Some((set, rest)) = split_set(rest) else {
+                return false;
+            };
+            name.split_first()
+                .is_some_and(|(c, below)| in_set(set, *c) && matches_name(rest, below))
         }
-        Some((wanted, rest)) => {
-            name.split_first().is_some_and(|(c, below)| (*wanted == '?' || wanted == c) && matches_name(rest, below))
-        }
+        Some((wanted, rest)) => name
+            .split_first()
+            .is_some_and(|(c, below)| (*wanted == '?' || wanted == c) && matches_name(rest, below)),
     }
 }
 
@@ -83,9 +94,14 @@ mod tests {
         ] {
             assert!(matches(pattern, path), "{pattern} should match {path}");
         }
-        for (pattern, path) in
-            [("*.txt", "a/b.txt"), ("static/*", "static/a/b"), ("a", "ab"), ("[ab]", "c"), ("[!ab]", "a"), ("a/**/b", "a/c")]
-        {
+        for (pattern, path) in [
+            ("*.txt", "a/b.txt"),
+            ("static/*", "static/a/b"),
+            ("a", "ab"),
+            ("[ab]", "c"),
+            ("[!ab]", "a"),
+            ("a/**/b", "a/c"),
+        ] {
             assert!(!matches(pattern, path), "{pattern} should not match {path}");
         }
     }

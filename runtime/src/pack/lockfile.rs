@@ -30,11 +30,22 @@ pub(super) fn write(manifest: &Manifest, contents: &Contents, form: Form) -> Loc
     let components: Vec<_> = manifest
         .components
         .iter()
-        .filter_map(|component| Some(write_component(component, contents.component(&component.id)?, contents, form)))
+        .filter_map(|component| {
+            Some(write_component(
+                component,
+                contents.component(&component.id)?,
+                contents,
+                form,
+            ))
+        })
         .collect();
     let mut must_understand = manifest.must_understand.clone();
     let requires = |component: &Value| component.get("host_requirements").is_some();
-    if components.iter().any(requires) && !must_understand.iter().any(|word| word == COMPONENT_HOST_REQUIREMENTS) {
+    if components.iter().any(requires)
+        && !must_understand
+            .iter()
+            .any(|word| word == COMPONENT_HOST_REQUIREMENTS)
+    {
         must_understand.insert(0, COMPONENT_HOST_REQUIREMENTS.to_owned());
     }
     let version = u64::from(!must_understand.is_empty());
@@ -55,14 +66,28 @@ pub(super) fn write(manifest: &Manifest, contents: &Contents, form: Form) -> Loc
         lock["variables"] = write_variables(manifest);
     }
     let json = format!("{lock:#}\n").into_bytes();
-    Lockfile { version, must_understand, json }
+    Lockfile {
+        version,
+        must_understand,
+        json,
+    }
 }
 
 fn write_metadata(manifest: &Manifest) -> Value {
-    let mut kinds: Vec<_> = manifest.triggers.iter().map(|trigger| trigger.kind.as_str()).collect();
+    let mut kinds: Vec<_> = manifest
+        .triggers
+        .iter()
+        .map(|trigger| trigger.kind.as_str())
+        .collect();
     kinds.sort_unstable();
     kinds.dedup();
-    let settings = |kind: &str| manifest.trigger_settings.get(kind).cloned().unwrap_or_else(|| json!({}));
+    let settings = |kind: &str| {
+        manifest
+            .trigger_settings
+            .get(kind)
+            .cloned()
+            .unwrap_or_else(|| json!({}))
+    };
     let mut metadata = json!({
         "name": manifest.name,
         "triggers": kinds.iter().map(|kind| ((*kind).to_owned(), settings(kind))).collect::<Map<_, _>>(),
@@ -101,14 +126,28 @@ fn write_variables(manifest: &Manifest) -> Value {
     Value::Object(variables.collect())
 }
 
-fn write_component(component: &Component, packed: &Packed, contents: &Contents, form: Form) -> Value {
-    let mut source = content(form, packed.wasm.digest, &packed.wasm.bytes, &component_path(&component.id));
+fn write_component(
+    component: &Component,
+    packed: &Packed,
+    contents: &Contents,
+    form: Form,
+) -> Value {
+    let mut source = content(
+        form,
+        packed.wasm.digest,
+        &packed.wasm.bytes,
+        &component_path(&component.id),
+    );
     source["content_type"] = json!("application/wasm");
     let files: Vec<_> = packed
         .files
         .iter()
         .map(|(path, digest)| {
-            let bytes = contents.assets.get(digest).map(Vec::as_slice).unwrap_or_default();
+            let bytes = contents
+                .assets
+                .get(digest)
+                .map(Vec::as_slice)
+                .unwrap_or_default();
             let mut file = content(form, *digest, bytes, &asset_path(digest));
             file["path"] = json!(path);
             file
@@ -116,16 +155,29 @@ fn write_component(component: &Component, packed: &Packed, contents: &Contents, 
         .collect();
     let mut value = json!({ "id": component.id, "metadata": write_component_metadata(component), "source": source });
     if !component.environment.is_empty() {
-        value["env"] = Value::Object(component.environment.iter().map(|(key, value)| (key.clone(), json!(value))).collect());
+        value["env"] = Value::Object(
+            component
+                .environment
+                .iter()
+                .map(|(key, value)| (key.clone(), json!(value)))
+                .collect(),
+        );
     }
     if !files.is_empty() {
         value["files"] = json!(files);
     }
     if !component.variables.is_empty() {
-        let config = component.variables.iter().map(|(key, template)| (key.value.clone(), json!(template.value)));
+        let config = component
+            .variables
+            .iter()
+            .map(|(key, template)| (key.value.clone(), json!(template.value)));
         value["config"] = Value::Object(config.collect());
     }
-    let hosts: Vec<_> = component.allowed_outbound_hosts.iter().map(|host| host.value.clone()).collect();
+    let hosts: Vec<_> = component
+        .allowed_outbound_hosts
+        .iter()
+        .map(|host| host.value.clone())
+        .collect();
     if chaining_required(&hosts) {
         value["host_requirements"] = json!({ SERVICE_CHAINING: "required" });
     }
@@ -137,7 +189,11 @@ fn write_component_metadata(component: &Component) -> Value {
     if let Some(description) = &component.description {
         metadata["description"] = json!(description);
     }
-    let hosts: Vec<_> = component.allowed_outbound_hosts.iter().map(|host| &host.value).collect();
+    let hosts: Vec<_> = component
+        .allowed_outbound_hosts
+        .iter()
+        .map(|host| &host.value)
+        .collect();
     if !hosts.is_empty() {
         metadata["allowed_outbound_hosts"] = json!(hosts);
     }
@@ -158,7 +214,9 @@ fn content(form: Form, digest: Digest, bytes: &[u8], path: &str) -> Value {
     let mut content = json!({ "digest": digest.to_string() });
     match form {
         Form::Rootfs => content["source"] = json!(format!("file://{path}")),
-        Form::Spin | Form::Wasm if bytes.len() <= INLINE_LIMIT => content["inline"] = json!(STANDARD.encode(bytes)),
+        Form::Spin | Form::Wasm if bytes.len() <= INLINE_LIMIT => {
+            content["inline"] = json!(STANDARD.encode(bytes))
+        }
         Form::Spin | Form::Wasm => {}
     }
     content

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use toml::de::{DeTable, DeValue};
 
-use crate::app::variables::{Variables, check_name};
 use crate::app;
+use crate::app::variables::{Variables, check_name};
 
 use super::component::Component;
 use super::mistakes::Mistakes;
@@ -45,7 +45,10 @@ impl Manifest {
     pub(super) fn read(text: &str, mistakes: &mut Mistakes) -> Option<Self> {
         let (document, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
-            mistakes.push(error.span().unwrap_or(0..0), format!("this is not TOML: {}", error.message()));
+            mistakes.push(
+                error.span().unwrap_or(0..0),
+                format!("this is not TOML: {}", error.message()),
+            );
         }
         if !errors.is_empty() {
             return None;
@@ -87,13 +90,20 @@ impl Manifest {
             self.name = name.value;
         }
         self.version = table.text("version", mistakes).map(|version| version.value);
-        self.description = table.text("description", mistakes).map(|description| description.value);
-        self.authors = table.texts("authors", mistakes).into_iter().map(|author| author.value).collect();
+        self.description = table
+            .text("description", mistakes)
+            .map(|description| description.value);
+        self.authors = table
+            .texts("authors", mistakes)
+            .into_iter()
+            .map(|author| author.value)
+            .collect();
         if let Some(settings) = table.table("trigger", mistakes) {
             for (kind, value) in settings.entries() {
                 let name = format!("[application.trigger.{}]", kind.value);
                 trigger::check_kind(&kind, &name, mistakes);
-                self.trigger_settings.insert(kind.value, table::json(&name, value, mistakes));
+                self.trigger_settings
+                    .insert(kind.value, table::json(&name, value, mistakes));
             }
         }
         // Other tools keep their settings here; only catena's table is read.
@@ -110,9 +120,17 @@ impl Manifest {
 
     fn declared_variables(&self) -> Variables {
         let declared = self.variables.iter().map(|variable| {
-            let Variable { description, default, secret, .. } = variable;
-            let value =
-                app::Variable { description: description.clone(), default: default.clone(), secret: *secret };
+            let Variable {
+                description,
+                default,
+                secret,
+                ..
+            } = variable;
+            let value = app::Variable {
+                description: description.clone(),
+                default: default.clone(),
+                secret: *secret,
+            };
             (variable.name.clone(), value)
         });
         declared.collect()
@@ -125,11 +143,21 @@ impl Manifest {
     /// The line of whatever a sentence about the lockfile names.
     pub(super) fn line_of(&self, text: &str) -> Option<usize> {
         let names = |kind: &str, id: &str| text.contains(&format!("{kind} \"{id}\""));
-        let triggers = self.triggers.iter().filter(|trigger| names("trigger", &trigger.id)).map(|trigger| trigger.line);
-        let components =
-            self.components.iter().filter(|component| names("component", &component.id)).map(|component| component.line);
-        let variables =
-            self.variables.iter().filter(|variable| names("variable", &variable.name)).map(|variable| variable.line);
+        let triggers = self
+            .triggers
+            .iter()
+            .filter(|trigger| names("trigger", &trigger.id))
+            .map(|trigger| trigger.line);
+        let components = self
+            .components
+            .iter()
+            .filter(|component| names("component", &component.id))
+            .map(|component| component.line);
+        let variables = self
+            .variables
+            .iter()
+            .filter(|variable| names("variable", &variable.name))
+            .map(|variable| variable.line);
         triggers.chain(components).chain(variables).next()
     }
 }
@@ -140,11 +168,23 @@ fn check_version(root: &mut Table<'_>, mistakes: &mut Mistakes) -> bool {
     match version {
         Some((_, DeValue::Integer(number))) if number.as_str() == "2" => true,
         Some((span, DeValue::Integer(number))) => {
-            mistakes.push(span, format!("spin_manifest_version is {}; catena packs version 2", number.as_str()));
+            mistakes.push(
+                span,
+                format!(
+                    "spin_manifest_version is {}; catena packs version 2",
+                    number.as_str()
+                ),
+            );
             false
         }
         Some((span, other)) => {
-            mistakes.push(span, format!("spin_manifest_version has to be the number 2, and is {}", table::kind(other)));
+            mistakes.push(
+                span,
+                format!(
+                    "spin_manifest_version has to be the number 2, and is {}",
+                    table::kind(other)
+                ),
+            );
             false
         }
         None => {
@@ -155,36 +195,61 @@ fn check_version(root: &mut Table<'_>, mistakes: &mut Mistakes) -> bool {
 }
 
 fn read_variables(root: &mut Table<'_>, mistakes: &mut Mistakes) -> Vec<Variable> {
-    let Some(table) = root.table("variables", mistakes) else { return Vec::new() };
+    let Some(table) = root.table("variables", mistakes) else {
+        return Vec::new();
+    };
     let mut variables = Vec::new();
     for (name, spot) in table.entries() {
         let place = format!("variable \"{}\"", name.value);
         let line = mistakes.line(name.span.clone());
         if let Err(reason) = check_name(&name.value) {
-            mistakes.push(name.span, format!("the variable \"{}\" {reason}", name.value));
+            mistakes.push(
+                name.span,
+                format!("the variable \"{}\" {reason}", name.value),
+            );
         }
-        let Some(mut table) = Table::of(place.as_str(), spot, mistakes) else { continue };
+        let Some(mut table) = Table::of(place.as_str(), spot, mistakes) else {
+            continue;
+        };
         let default = table.text("default", mistakes).map(|default| default.value);
         let required = table.bool("required", mistakes).unwrap_or(false);
         match (&default, required) {
             (Some(_), true) => {
-                mistakes.push(spot.span(), format!("{place} is required and has a default; keep one of the two"));
+                mistakes.push(
+                    spot.span(),
+                    format!("{place} is required and has a default; keep one of the two"),
+                );
             }
             (None, false) => {
-                mistakes.push(spot.span(), format!("{place} needs either a `default` or `required = true`"));
+                mistakes.push(
+                    spot.span(),
+                    format!("{place} needs either a `default` or `required = true`"),
+                );
             }
             _ => {}
         }
         let secret = table.bool("secret", mistakes).unwrap_or(false);
-        let description = table.text("description", mistakes).map(|description| description.value);
+        let description = table
+            .text("description", mistakes)
+            .map(|description| description.value);
         table.finish(mistakes);
-        variables.push(Variable { name: name.value, line, description, default, secret });
+        variables.push(Variable {
+            name: name.value,
+            line,
+            description,
+            default,
+            secret,
+        });
     }
     variables
 }
 
 fn read_components(root: &mut Table<'_>, mistakes: &mut Mistakes) -> Vec<Component> {
-    let Some(table) = root.table("component", mistakes) else { return Vec::new() };
+    let Some(table) = root.table("component", mistakes) else {
+        return Vec::new();
+    };
     let entries = table.entries().into_iter();
-    entries.filter_map(|(id, spot)| Component::read(id, spot, mistakes)).collect()
+    entries
+        .filter_map(|(id, spot)| Component::read(id, spot, mistakes))
+        .collect()
 }

@@ -47,7 +47,11 @@ impl fmt::Display for Mistake {
 }
 
 fn list(mistakes: &[Mistake]) -> String {
-    mistakes.iter().map(Mistake::to_string).collect::<Vec<_>>().join("\n")
+    mistakes
+        .iter()
+        .map(Mistake::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Collects mistakes while a manifest is read.
@@ -59,8 +63,17 @@ pub(super) struct Mistakes {
 
 impl Mistakes {
     pub(super) fn new(file: &Path, text: &str) -> Self {
-        let line_ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect();
-        Mistakes { file: file.display().to_string(), line_ends, found: Vec::new() }
+        let line_ends = text
+            .bytes()
+            .enumerate()
+            .filter(|(_, byte)| *byte == b'\n')
+            .map(|(at, _)| at)
+            .collect();
+        Mistakes {
+            file: file.display().to_string(),
+            line_ends,
+            found: Vec::new(),
+        }
     }
 
     /// Notes a mistake at a place in the text.
@@ -71,7 +84,11 @@ impl Mistakes {
 
     /// Notes a mistake at a line.
     pub(super) fn push_at(&mut self, line: Option<usize>, text: impl Into<String>) {
-        let mistake = Mistake { file: self.file.clone(), line, text: text.into() };
+        let mistake = Mistake {
+            file: self.file.clone(),
+            line,
+            text: text.into(),
+        };
         if !self.found.contains(&mistake) {
             self.found.push(mistake);
         }

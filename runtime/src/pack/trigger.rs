@@ -32,7 +32,10 @@ const COMMAND: &str = "command";
 pub(super) fn read(root: &mut Table<'_>, mistakes: &mut Mistakes) -> Vec<Trigger> {
     let Some(kinds) = root.table("trigger", mistakes) else {
         if !root.entries().iter().any(|(key, _)| key.value == "trigger") {
-            mistakes.push(0..0, "the manifest has no trigger; add one, for example [[trigger.http]]");
+            mistakes.push(
+                0..0,
+                "the manifest has no trigger; add one, for example [[trigger.http]]",
+            );
         }
         return Vec::new();
     };
@@ -45,7 +48,11 @@ pub(super) fn read(root: &mut Table<'_>, mistakes: &mut Mistakes) -> Vec<Trigger
             DeValue::Array(items) => items.iter().collect(),
             _ => vec![spot],
         };
-        triggers.extend(items.into_iter().filter_map(|item| read_one(&kind.value, item, mistakes)));
+        triggers.extend(
+            items
+                .into_iter()
+                .filter_map(|item| read_one(&kind.value, item, mistakes)),
+        );
     }
     name(&mut triggers, mistakes);
     triggers
@@ -66,7 +73,10 @@ pub(super) fn check_kind(kind: &Text, name: &str, mistakes: &mut Mistakes) -> bo
 fn read_one(kind: &str, spot: &Spanned<DeValue<'_>>, mistakes: &mut Mistakes) -> Option<Trigger> {
     let place = format!("[[trigger.{kind}]]");
     let mut table = Table::of(place.as_str(), spot, mistakes)?;
-    let id = table.text("id", mistakes).map(|id| id.value).unwrap_or_default();
+    let id = table
+        .text("id", mistakes)
+        .map(|id| id.value)
+        .unwrap_or_default();
     let component = match table.take("component") {
         Some(spot) if matches!(spot.get_ref(), DeValue::Table(_)) => {
             mistakes.push(spot.span(), format!("{place}: `component` is a table; declare it as [component.<id>] and name its id here"));
@@ -88,7 +98,13 @@ fn read_one(kind: &str, spot: &Spanned<DeValue<'_>>, mistakes: &mut Mistakes) ->
     }
     table.finish(mistakes);
     let line = mistakes.line(spot.span());
-    Some(Trigger { kind: kind.to_owned(), id, line, component, config })
+    Some(Trigger {
+        kind: kind.to_owned(),
+        id,
+        line,
+        component,
+        config,
+    })
 }
 
 fn read_http(table: &mut Table<'_>, place: &str, config: &mut Value, mistakes: &mut Mistakes) {
@@ -116,7 +132,10 @@ fn read_http(table: &mut Table<'_>, place: &str, config: &mut Value, mistakes: &
             if !matches!(kind.value.as_str(), "http" | "spin") {
                 mistakes.push(
                     kind.span,
-                    format!("{place}: this version of catena has no executor \"{}\"; use \"http\"", kind.value),
+                    format!(
+                        "{place}: this version of catena has no executor \"{}\"; use \"http\"",
+                        kind.value
+                    ),
                 );
             }
             config["executor"] = json!({ "type": kind.value });
@@ -125,7 +144,8 @@ fn read_http(table: &mut Table<'_>, place: &str, config: &mut Value, mistakes: &
     }
     let response = table.take("static_response");
     if let Some(spot) = response {
-        if let Some(mut response) = Table::of(format!("{place}: `static_response`"), spot, mistakes) {
+        if let Some(mut response) = Table::of(format!("{place}: `static_response`"), spot, mistakes)
+        {
             response.take("status_code");
             response.text_map("headers", mistakes);
             response.text("body", mistakes);
@@ -134,8 +154,14 @@ fn read_http(table: &mut Table<'_>, place: &str, config: &mut Value, mistakes: &
         config["static_response"] = table::json(place, spot, mistakes);
     }
     match (table.take("component").is_some(), response.is_some()) {
-        (true, true) => mistakes.push(table.span.clone(), format!("{place} has a `component` and a `static_response`; keep one of them")),
-        (false, false) => mistakes.push(table.span.clone(), format!("{place} lacks the key `component` (or `static_response`)")),
+        (true, true) => mistakes.push(
+            table.span.clone(),
+            format!("{place} has a `component` and a `static_response`; keep one of them"),
+        ),
+        (false, false) => mistakes.push(
+            table.span.clone(),
+            format!("{place} lacks the key `component` (or `static_response`)"),
+        ),
         _ => {}
     }
 }
@@ -146,27 +172,51 @@ fn name(triggers: &mut [Trigger], mistakes: &mut Mistakes) {
     let mut taken = BTreeSet::new();
     for trigger in triggers.iter().filter(|trigger| !trigger.id.is_empty()) {
         if !taken.insert(trigger.id.clone()) {
-            mistakes.push_at(Some(trigger.line), format!("[[trigger.{}]]: another trigger has the id \"{}\"", trigger.kind, trigger.id));
+            mistakes.push_at(
+                Some(trigger.line),
+                format!(
+                    "[[trigger.{}]]: another trigger has the id \"{}\"",
+                    trigger.kind, trigger.id
+                ),
+            );
         }
     }
     for trigger in triggers.iter_mut().filter(|trigger| trigger.id.is_empty()) {
         let kind = &trigger.kind;
-        let nice = trigger.component.as_ref().map(|component| format!("{}-{kind}-trigger", component.value));
+        let nice = trigger
+            .component
+            .as_ref()
+            .map(|component| format!("{}-{kind}-trigger", component.value));
         let numbered = (0..).map(|number| format!("{kind}-{number}"));
-        let id = nice.into_iter().chain(numbered).find(|id| !taken.contains(id));
+        let id = nice
+            .into_iter()
+            .chain(numbered)
+            .find(|id| !taken.contains(id));
         trigger.id = id.unwrap_or_default();
         taken.insert(trigger.id.clone());
     }
 }
 
 /// Notes triggers that name a component which nobody declares.
-pub(super) fn check_components(triggers: &[Trigger], components: &[Component], mistakes: &mut Mistakes) {
+pub(super) fn check_components(
+    triggers: &[Trigger],
+    components: &[Component],
+    mistakes: &mut Mistakes,
+) {
     for trigger in triggers {
-        let Some(named) = &trigger.component else { continue };
-        if !components.iter().any(|component| component.id == named.value) {
+        let Some(named) = &trigger.component else {
+            continue;
+        };
+        if !components
+            .iter()
+            .any(|component| component.id == named.value)
+        {
             mistakes.push(
                 named.span.clone(),
-                format!("[[trigger.{}]] names the component \"{}\", and there is no [component.{}]", trigger.kind, named.value, named.value),
+                format!(
+                    "[[trigger.{}]] names the component \"{}\", and there is no [component.{}]",
+                    trigger.kind, named.value, named.value
+                ),
             );
         }
     }

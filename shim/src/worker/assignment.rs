@@ -54,7 +54,8 @@ impl Assignment {
     /// Sends it to a worker that need not be there yet.
     pub(crate) fn send(&self, channel: &Channel) -> anyhow::Result<()> {
         let description = Description {
-            lockfile: String::from_utf8(self.lockfile.clone()).context("the lockfile is no text")?,
+            lockfile: String::from_utf8(self.lockfile.clone())
+                .context("the lockfile is no text")?,
             env: self.env.clone(),
             components: self
                 .components
@@ -98,7 +99,11 @@ impl Assignment {
         memory.rewind()?;
         memory.read_to_end(&mut text)?;
         let description: Description = serde_json::from_slice(&text)?;
-        let ca_roots = if description.ca_roots { Some(File::from(next()?)) } else { None };
+        let ca_roots = if description.ca_roots {
+            Some(File::from(next()?))
+        } else {
+            None
+        };
         let mut components = Vec::new();
         for (id, has_files) in description.components {
             let code = File::from(next()?);

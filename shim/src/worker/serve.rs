@@ -40,22 +40,29 @@ pub(super) fn run(channel: Channel) -> i32 {
 }
 
 async fn serve(assignment: Assignment, channel: Channel) -> i32 {
-    let filter = assignment.env.iter().rev().find(|(name, _)| name == "RUST_LOG");
+    let filter = assignment
+        .env
+        .iter()
+        .rev()
+        .find(|(name, _)| name == "RUST_LOG");
     log::to_stderr(filter.map(|(_, value)| value.as_str()), false);
     // First of all: the first process of a PID namespace ignores what it does not handle.
-    let (mut stop, channel) = match Stop::listen().and_then(|stop| Ok((stop, AsyncChannel::new(channel)?))) {
-        Ok(ready) => ready,
-        Err(error) => {
-            tracing::error!("{error:#}");
-            return UNFIT;
-        }
-    };
+    let (mut stop, channel) =
+        match Stop::listen().and_then(|stop| Ok((stop, AsyncChannel::new(channel)?))) {
+            Ok(ready) => ready,
+            Err(error) => {
+                tracing::error!("{error:#}");
+                return UNFIT;
+            }
+        };
     let loaded = load(assignment);
     let go = tokio::select! {
         go = channel.receive::<Command>() => go,
         () = stop.told() => return 0,
     };
-    let Ok(Some(Command::Go)) = go else { return UNFIT };
+    let Ok(Some(Command::Go)) = go else {
+        return UNFIT;
+    };
     let bound = match loaded {
         Ok(server) => server.bind().await,
         Err(error) => Err(error),
@@ -63,7 +70,9 @@ async fn serve(assignment: Assignment, channel: Channel) -> i32 {
     match bound {
         Ok(bound) => serve_bound(bound, &channel, stop).await,
         Err(error) => {
-            let failed = Report::Failed { reason: format!("{error:#}") };
+            let failed = Report::Failed {
+                reason: format!("{error:#}"),
+            };
             if channel.send(&failed, &[]).is_err() {
                 tracing::error!("{error:#}");
             }
@@ -80,9 +89,14 @@ async fn serve_bound(bound: Bound, channel: &AsyncChannel, mut stop: Stop) -> i3
 }
 
 fn load(assignment: Assignment) -> anyhow::Result<Server> {
-    let Assignment { lockfile, env, components, ca_roots } = assignment;
-    let config = Config::from_env(&env)
-        .map_err(|problems| anyhow::Error::msg(problems.join("; ")))?;
+    let Assignment {
+        lockfile,
+        env,
+        components,
+        ca_roots,
+    } = assignment;
+    let config =
+        Config::from_env(&env).map_err(|problems| anyhow::Error::msg(problems.join("; ")))?;
     let ca_roots = certificate_authorities(&env, ca_roots)?;
     let components = components.into_iter().map(|component| ComponentInput {
         id: component.id,
@@ -113,14 +127,22 @@ fn certificate_authorities(
     if let Some(text) = CA_FILES.iter().find_map(|path| fs::read(path).ok()) {
         return Ok(Some(text));
     }
-    let Some(mut host) = host else { return Ok(None) };
+    let Some(mut host) = host else {
+        return Ok(None);
+    };
     let mut text = Vec::new();
-    host.read_to_end(&mut text).context("reading the host's certificate authorities")?;
+    host.read_to_end(&mut text)
+        .context("reading the host's certificate authorities")?;
     Ok(Some(text))
 }
 
 fn report_failure(channel: &Channel, error: &anyhow::Error) {
-    let _ = channel.send(&Report::Failed { reason: format!("{error:#}") }, &[]);
+    let _ = channel.send(
+        &Report::Failed {
+            reason: format!("{error:#}"),
+        },
+        &[],
+    );
 }
 
 /// The signals that ask for an orderly end.
