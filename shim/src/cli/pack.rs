@@ -9,7 +9,12 @@ use catena_runtime::pack::{Form, Options, pack};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The manifest
-    #[arg(short = 'f', long = "from", value_name = "FILE", default_value = "spin.toml")]
+    #[arg(
+        short = 'f',
+        long = "from",
+        value_name = "FILE",
+        default_value = "spin.toml"
+    )]
     manifest: PathBuf,
     /// The tar file to write
     #[arg(short, long, value_name = "FILE")]
@@ -18,7 +23,12 @@ pub(super) struct Args {
     #[arg(long, default_value_t)]
     form: Form,
     /// The image's name
-    #[arg(short = 't', long = "tag", value_name = "NAME", default_value = "localhost/app:latest")]
+    #[arg(
+        short = 't',
+        long = "tag",
+        value_name = "NAME",
+        default_value = "localhost/app:latest"
+    )]
     reference: String,
 }
 
@@ -37,10 +47,18 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     writeln!(out, "{} {}", packed.reference, packed.digest)?;
     for component in &packed.components {
         let (id, digest) = (&component.id, &component.digest);
-        writeln!(out, "  {id} {digest} ({} bytes, {} files)", component.size, component.files)?;
+        writeln!(
+            out,
+            "  {id} {digest} ({} bytes, {} files)",
+            component.size, component.files
+        )?;
     }
     if !packed.must_understand.is_empty() {
-        writeln!(out, "  its host must understand: {}", packed.must_understand.join(", "))?;
+        writeln!(
+            out,
+            "  its host must understand: {}",
+            packed.must_understand.join(", ")
+        )?;
     }
     Ok(ExitCode::SUCCESS)
 }
