@@ -4,6 +4,7 @@
 
 mod cgroup;
 mod channel;
+mod cli;
 mod compile;
 mod container;
 mod content;
@@ -13,6 +14,7 @@ mod delete;
 mod error;
 mod events;
 mod helper;
+mod info;
 mod launch;
 mod log;
 mod options;
@@ -36,10 +38,11 @@ fn main() -> ExitCode {
     let result = match args.first().map(String::as_str) {
         Some("helper") => return helper::main(),
         Some("compile") => return compile::main(),
-        _ => containerd(&args),
+        _ if cli::is_for_people(&args) => cli::main(),
+        _ => containerd(&args).map(|()| ExitCode::SUCCESS),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             complain(&error);
             ExitCode::FAILURE
@@ -49,7 +52,14 @@ fn main() -> ExitCode {
 
 /// Serves one of containerd's calls.
 fn containerd(args: &[String]) -> anyhow::Result<()> {
+    let program = std::env::args().next().unwrap_or_default();
     let flags = containerd_shim::parse(args)?;
+    if flags.version {
+        return info::version(&program);
+    }
+    if flags.info {
+        return info::info(&program);
+    }
     match flags.action.as_str() {
         "start" => start::run(&flags),
         "delete" => delete::run(&flags),
@@ -58,7 +68,7 @@ fn containerd(args: &[String]) -> anyhow::Result<()> {
                 .context("containerd sets TTRPC_ADDRESS for its shims; it is missing")?;
             daemon::run(&flags, events)
         }
-        other => bail!("unknown action {other:?}"),
+        other => bail!("{other:?} is neither a command of catena nor an action of containerd's shims; see --help"),
     }
 }
 

@@ -1,0 +1,147 @@
+//! `catena run`: serves an image on this machine, in this process.
+
+use std::fs::File;
+use std::io::{IsTerminal as _, Write as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use catena_runtime::config::Config;
+use catena_runtime::engine::cache::Cache;
+use catena_runtime::engine::{Code, Engine};
+use catena_runtime::image::{Image, componentize};
+use catena_runtime::server::{ComponentInput, Input, Server};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{log, workload};
+
+/// Names a place for compiled code other than the user's cache folder.
+const CACHE_DIR: &str = "CATENA_CACHE_DIR";
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// An OCI layout folder, a tar of an image, an unpacked root file system or a .wasm file
+    image: PathBuf,
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:3000")]
+    listen: SocketAddr,
+    /// A variable of the container's environment; SPIN_* and CATENA_* of this process are taken too
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    env: Vec<(String, String)>,
+}
+
+/// Serves until Ctrl-C.
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let filter = std::env::var("RUST_LOG").ok();
+    log::to_stderr(filter.as_deref(), std::io::stderr().is_terminal());
+    let env = environment(args);
+    let image = Image::from_path(&args.image)?;
+    for warning in &image.app.warnings {
+        tracing::warn!("{warning}");
+    }
+    workload::check(&image, &env)?;
+
+    let folder = tempfile::tempdir().context("making a folder for the components' files")?;
+    let components = prepare(&image, folder.path())?;
+    let config = Config::from_env(&env).map_err(|problems| anyhow::Error::msg(problems.join("; ")))?;
+    let app = image.app.clone();
+    let name = app.name.clone();
+    let ca_roots = authorities(&env)?;
+    let input = Input { app, components, config, env, ca_roots };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let code = runtime.block_on(serve(&name, input))?;
+    Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
+}
+
+async fn serve(name: &str, input: Input) -> anyhow::Result<i32> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let bound = Server::load(input)?.bind().await?;
+    if let Some(address) = bound.addr() {
+        writeln!(std::io::stdout(), "serving {name} on http://{address}")?;
+    }
+    let stop = async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::info!("finishing what is in flight");
+    };
+    Ok(bound.serve(stop).await)
+}
+
+/// Compiles the components, or takes them from the user's cache, and writes their files.
+fn prepare(image: &Image, folder: &Path) -> anyhow::Result<Vec<ComponentInput>> {
+    let engine = Engine::for_compiling()?;
+    let cache = Cache::open(&cache_dir()?, &engine.compatibility())?;
+    let mut components = Vec::new();
+    for component in &image.app.components {
+        let id = &component.id;
+        let digest = image.wasm_digest(id)?;
+        let code = cache.get_or_compile(&digest.hex(), |output| {
+            tracing::info!("compiling {id}");
+            let wasm = image.wasm(id)?;
+            Ok(output.write_all(&engine.precompile(&componentize(&wasm)?)?)?)
+        });
+        let code = Code::Mapped(code.with_context(|| format!("component {id:?}"))?);
+        let files = match component.files.as_slice() {
+            [] => None,
+            _ => {
+                let place = folder.join(id);
+                std::fs::create_dir(&place)?;
+                image.materialize_files(id, &place)?;
+                Some(File::open(&place)?)
+            }
+        };
+        components.push(ComponentInput { id: id.clone(), code, files });
+    }
+    Ok(components)
+}
+
+/// What the container's environment would be. The last word counts.
+fn environment(args: &Args) -> Vec<(String, String)> {
+    let own = std::env::vars().filter(|(name, _)| {
+        (name.starts_with("SPIN_") || name.starts_with("CATENA_")) && name != CACHE_DIR
+    });
+    let listen = ("SPIN_HTTP_LISTEN_ADDR".to_owned(), args.listen.to_string());
+    own.chain([listen]).chain(args.env.iter().cloned()).collect()
+}
+
+fn cache_dir() -> anyhow::Result<PathBuf> {
+    if let Some(folder) = std::env::var_os(CACHE_DIR) {
+        return Ok(folder.into());
+    }
+    let user = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let user = user.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    match user {
+        Some(folder) => Ok(folder.join("catena")),
+        None => bail!("neither XDG_CACHE_HOME nor HOME is set: name a folder with {CACHE_DIR}"),
+    }
+}
+
+fn authorities(env: &[(String, String)]) -> anyhow::Result<Option<Vec<u8>>> {
+    let named = env.iter().rev().find(|(name, _)| name == "SSL_CERT_FILE");
+    let Some((_, path)) = named else { return Ok(None) };
+    let text = std::fs::read(path)
+        .with_context(|| format!("reading the certificate authorities from {path}"))?;
+    Ok(Some(text))
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write it as NAME=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_is_a_name_and_a_value() {
+        assert_eq!(pair("A=b=c").unwrap(), ("A".to_owned(), "b=c".to_owned()));
+        assert!(pair("A").is_err() && pair("=b").is_err());
+    }
+}
