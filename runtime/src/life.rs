@@ -72,6 +72,10 @@ impl Life {
         self.wake_driver();
     }
 
+    fn take_errands(&self) -> Vec<Errand> {
+        std::mem::take(&mut *self.errands.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn wake_driver(&self) {
         self.woken.store(true, Ordering::SeqCst);
         if !self.polling.load(Ordering::SeqCst) {
@@ -147,19 +151,16 @@ impl<E> Driver<E> {
                 return Poll::Ready(Err(error));
             }
         }
-        if self.life.has_errands.swap(false, Ordering::AcqRel) {
-            let errands = std::mem::take(
-                &mut *self
-                    .life
-                    .errands
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner),
-            );
-            self.running.get_or_insert_default().extend(errands);
+        // An errand may send out for more, beside the guest that sent it out.
+        while self.life.has_errands.swap(false, Ordering::AcqRel) {
+            let errands = self.life.take_errands();
+            let running = self.running.get_or_insert_default();
+            running.extend(errands);
+            while let Poll::Ready(Some(())) = running.poll_next_unpin(&mut cx) {}
         }
         if let Some(running) = &mut self.running {
             while let Poll::Ready(Some(())) = running.poll_next_unpin(&mut cx) {}
-            if running.is_empty() {
+            if running.is_empty() && !self.life.has_errands.load(Ordering::Acquire) {
                 self.running = None;
             }
         }
@@ -175,14 +176,7 @@ impl<E> Drop for Driver<E> {
     /// Errands know the life that sent them out, so that it must let go of those
     /// that were never begun.
     fn drop(&mut self) {
-        let errands = std::mem::take(
-            &mut *self
-                .life
-                .errands
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
-        drop(errands);
+        drop(self.life.take_errands());
     }
 }
 
