@@ -11,7 +11,16 @@ mod pack;
 mod run;
 
 /// The words by which people call; all else is containerd's.
-const WORDS: [&str; 8] = ["run", "inspect", "pack", "help", "--help", "-h", "--version", "-V"];
+const WORDS: [&str; 8] = [
+    "run",
+    "inspect",
+    "pack",
+    "help",
+    "--help",
+    "-h",
+    "--version",
+    "-V",
+];
 
 #[derive(Debug, Parser)]
 #[command(
@@ -37,7 +46,8 @@ enum Command {
 
 /// Whether these arguments are a person's.
 pub(crate) fn is_for_people(args: &[String]) -> bool {
-    args.first().is_none_or(|first| WORDS.contains(&first.as_str()))
+    args.first()
+        .is_none_or(|first| WORDS.contains(&first.as_str()))
 }
 
 /// Runs a command.

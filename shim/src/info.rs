@@ -8,9 +8,13 @@ use containerd_shim::protos::types::introspection::{RuntimeInfo, RuntimeVersion}
 
 /// The runtime type that containerd calls us by, from the name of the binary.
 pub(crate) fn runtime_type(program: &str) -> String {
-    let name = Path::new(program).file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = Path::new(program)
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
     let name = name.unwrap_or_default();
-    let words = name.strip_prefix("containerd-shim-").and_then(|rest| rest.rsplit_once('-'));
+    let words = name
+        .strip_prefix("containerd-shim-")
+        .and_then(|rest| rest.rsplit_once('-'));
     match words {
         Some((name, version)) => format!("io.containerd.{name}.{version}"),
         None => "io.containerd.catena.v1".to_owned(),
@@ -19,7 +23,11 @@ pub(crate) fn runtime_type(program: &str) -> String {
 
 /// Prints the version.
 pub(crate) fn version(program: &str) -> anyhow::Result<()> {
-    Ok(writeln!(io::stdout(), "{program}:\n  Version: {}", env!("CARGO_PKG_VERSION"))?)
+    Ok(writeln!(
+        io::stdout(),
+        "{program}:\n  Version: {}",
+        env!("CARGO_PKG_VERSION")
+    )?)
 }
 
 /// Answers `-info` on standard output; the options on standard input change nothing of it.
@@ -42,8 +50,14 @@ mod tests {
 
     #[test]
     fn the_runtime_type_follows_the_binarys_name() {
-        assert_eq!(runtime_type("/usr/bin/containerd-shim-catena-v1"), "io.containerd.catena.v1");
-        assert_eq!(runtime_type("containerd-shim-spin-v2"), "io.containerd.spin.v2");
+        assert_eq!(
+            runtime_type("/usr/bin/containerd-shim-catena-v1"),
+            "io.containerd.catena.v1"
+        );
+        assert_eq!(
+            runtime_type("containerd-shim-spin-v2"),
+            "io.containerd.spin.v2"
+        );
         assert_eq!(runtime_type("/usr/bin/catena"), "io.containerd.catena.v1");
     }
 }

@@ -68,7 +68,9 @@ fn containerd(args: &[String]) -> anyhow::Result<()> {
                 .context("containerd sets TTRPC_ADDRESS for its shims; it is missing")?;
             daemon::run(&flags, events)
         }
-        other => bail!("{other:?} is neither a command of catena nor an action of containerd's shims; see --help"),
+        other => bail!(
+            "{other:?} is neither a command of catena nor an action of containerd's shims; see --help"
+        ),
     }
 }
 

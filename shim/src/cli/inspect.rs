@@ -98,7 +98,9 @@ fn sentence(trigger: &Trigger) -> String {
         Trigger::Http(http) => {
             let target = match &http.target {
                 HttpTarget::Component(id) => id.clone(),
-                HttpTarget::Static(response) => format!("static response {}", response.status.as_u16()),
+                HttpTarget::Static(response) => {
+                    format!("static response {}", response.status.as_u16())
+                }
             };
             format!("http {} -> {target}", route(http))
         }
@@ -113,7 +115,11 @@ fn route(trigger: &HttpTrigger) -> &str {
 }
 
 fn list(items: &[String]) -> String {
-    if items.is_empty() { "nothing".to_owned() } else { items.join(", ") }
+    if items.is_empty() {
+        "nothing".to_owned()
+    } else {
+        items.join(", ")
+    }
 }
 
 fn as_json(image: Option<&Image>, reason: Option<&str>) -> Value {

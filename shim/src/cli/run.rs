@@ -44,12 +44,21 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
     let folder = tempfile::tempdir().context("making a folder for the components' files")?;
     let components = prepare(&image, folder.path())?;
-    let config = Config::from_env(&env).map_err(|problems| anyhow::Error::msg(problems.join("; ")))?;
+    let config =
+        Config::from_env(&env).map_err(|problems| anyhow::Error::msg(problems.join("; ")))?;
     let app = image.app.clone();
     let name = app.name.clone();
     let ca_roots = authorities(&env)?;
-    let input = Input { app, components, config, env, ca_roots };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let input = Input {
+        app,
+        components,
+        config,
+        env,
+        ca_roots,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let code = runtime.block_on(serve(&name, input))?;
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
 }
@@ -94,7 +103,11 @@ fn prepare(image: &Image, folder: &Path) -> anyhow::Result<Vec<ComponentInput>> 
                 Some(File::open(&place)?)
             }
         };
-        components.push(ComponentInput { id: id.clone(), code, files });
+        components.push(ComponentInput {
+            id: id.clone(),
+            code,
+            files,
+        });
     }
     Ok(components)
 }
@@ -105,7 +118,9 @@ fn environment(args: &Args) -> Vec<(String, String)> {
         (name.starts_with("SPIN_") || name.starts_with("CATENA_")) && name != CACHE_DIR
     });
     let listen = ("SPIN_HTTP_LISTEN_ADDR".to_owned(), args.listen.to_string());
-    own.chain([listen]).chain(args.env.iter().cloned()).collect()
+    own.chain([listen])
+        .chain(args.env.iter().cloned())
+        .collect()
 }
 
 fn cache_dir() -> anyhow::Result<PathBuf> {
@@ -122,7 +137,9 @@ fn cache_dir() -> anyhow::Result<PathBuf> {
 
 fn authorities(env: &[(String, String)]) -> anyhow::Result<Option<Vec<u8>>> {
     let named = env.iter().rev().find(|(name, _)| name == "SSL_CERT_FILE");
-    let Some((_, path)) = named else { return Ok(None) };
+    let Some((_, path)) = named else {
+        return Ok(None);
+    };
     let text = std::fs::read(path)
         .with_context(|| format!("reading the certificate authorities from {path}"))?;
     Ok(Some(text))
