@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -13,8 +12,10 @@ use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt, Empty, Full};
 use wasmtime_wasi_http::{Error, WasiBody};
 
+use crate::life::Life;
+
 /// A body in either direction: a stream of frames that may end in an error.
-pub type Body = WasiBody;
+pub(crate) type Body = WasiBody;
 
 /// A body without any frame.
 pub(crate) fn empty() -> Body {
@@ -84,13 +85,13 @@ impl http_body::Body for Preceded {
 
 /// `body`, which a guest writes, so that it ends in an error and not as if it
 /// were complete when that guest died.
-pub(crate) fn guarded(body: Body, writer: Arc<Outcome>) -> Body {
+pub(crate) fn guarded(body: Body, writer: Arc<Life>) -> Body {
     Guarded { body, writer }.boxed_unsync()
 }
 
 struct Guarded {
     body: Body,
-    writer: Arc<Outcome>,
+    writer: Arc<Life>,
 }
 
 impl http_body::Body for Guarded {
@@ -113,45 +114,5 @@ impl http_body::Body for Guarded {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-/// How an instance came to its end, for those who still hold its streams: when
-/// a guest dies, its streams just end, and must not look complete.
-#[derive(Debug, Default)]
-pub(crate) struct Outcome(AtomicU8);
-
-impl Outcome {
-    const WORKING: u8 = 0;
-    const FINISHED: u8 = 1;
-    const DIED: u8 = 2;
-
-    /// The guest returned; what it wrote is complete.
-    pub(crate) fn finish(&self) {
-        self.0.store(Self::FINISHED, Ordering::Release);
-    }
-
-    /// A guard that records the instance's death unless it finished before.
-    pub(crate) fn guard(self: &Arc<Self>) -> OutcomeGuard {
-        OutcomeGuard(Arc::clone(self))
-    }
-
-    /// Whether the guest trapped or was cancelled.
-    pub(crate) fn died(&self) -> bool {
-        self.0.load(Ordering::Acquire) == Self::DIED
-    }
-}
-
-/// See [`Outcome::guard`]. Must be dropped before the instance's store.
-pub(crate) struct OutcomeGuard(Arc<Outcome>);
-
-impl Drop for OutcomeGuard {
-    fn drop(&mut self) {
-        let _ = self.0.0.compare_exchange(
-            Outcome::WORKING,
-            Outcome::DIED,
-            Ordering::AcqRel,
-            Ordering::Acquire,
-        );
     }
 }

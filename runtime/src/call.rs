@@ -12,12 +12,13 @@ use std::sync::Arc;
 use http::{HeaderValue, Request, Response, StatusCode};
 
 use crate::body::Body;
+use crate::life::Life;
 
 /// A future in a box, as [`Call::call`] returns it.
-pub type CallFuture = Pin<Box<dyn Future<Output = Result<Reply, CallError>> + Send>>;
+pub(crate) type CallFuture = Pin<Box<dyn Future<Output = Result<Reply, CallError>> + Send>>;
 
 /// Delivers an event to the guest that it names.
-pub trait Call: Send + Sync + 'static {
+pub(crate) trait Call: Send + Sync + 'static {
     /// Wakes a guest with `event` and gives what it answers.
     ///
     /// # Errors
@@ -27,10 +28,10 @@ pub trait Call: Send + Sync + 'static {
 
 /// The position of a component in [`crate::app::App::components`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ComponentIndex(pub usize);
+pub(crate) struct ComponentIndex(pub(crate) usize);
 
 /// What wakes a guest.
-pub enum Event {
+pub(crate) enum Event {
     /// A request, from a client or from another guest.
     Http(HttpEvent),
     /// The one run of a WASI command.
@@ -38,21 +39,41 @@ pub enum Event {
 }
 
 /// A request on its way to a guest.
-pub struct HttpEvent {
+pub(crate) struct HttpEvent {
     /// Who answers.
-    pub to: To,
+    pub(crate) to: To,
     /// The request; its URI is absolute.
-    pub request: Request<Body>,
-    /// How many guests already wait for this one: 0 for a client's request.
-    pub depth: u32,
-    /// The client's address as `spin-client-addr` gives it; none for a request
-    /// that a guest made.
-    pub client: Option<HeaderValue>,
+    pub(crate) request: Request<Body>,
+    /// Who sent it.
+    pub(crate) origin: Origin,
+}
+
+/// Who sent a request.
+pub(crate) enum Origin {
+    /// A client, at this address as `spin-client-addr` gives it.
+    Client(HeaderValue),
+    /// A guest of the same application.
+    Guest {
+        /// How many guests wait for this one, at least 1.
+        depth: u32,
+        /// The guest that called; what it called runs beside it.
+        caller: Arc<Life>,
+    },
+}
+
+impl Origin {
+    /// How many guests wait for the answer: 0 for a client's request.
+    pub(crate) fn depth(&self) -> u32 {
+        match self {
+            Self::Client(_) => 0,
+            Self::Guest { depth, .. } => *depth,
+        }
+    }
 }
 
 /// Who answers a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum To {
+pub(crate) enum To {
     /// The component that the application's routes give for the path.
     Route,
     /// This component, whether or not it has a route.
@@ -60,7 +81,7 @@ pub enum To {
 }
 
 /// What a guest answered.
-pub enum Reply {
+pub(crate) enum Reply {
     /// The response to [`Event::Http`].
     Http(Response<Body>),
     /// The exit code of [`Event::Command`].
@@ -69,7 +90,7 @@ pub enum Reply {
 
 /// Why a guest gave no answer.
 #[derive(Debug, thiserror::Error)]
-pub enum CallError {
+pub(crate) enum CallError {
     /// The guest trapped, or returned without an answer.
     #[error("component {component:?} failed: {reason}")]
     Guest {
@@ -114,7 +135,7 @@ pub enum CallError {
 
 impl CallError {
     /// The status by which a caller over HTTP learns of this error.
-    pub fn status(&self) -> StatusCode {
+    pub(crate) fn status(&self) -> StatusCode {
         match self {
             Self::Guest { .. } | Self::WrongKind { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
@@ -123,14 +144,9 @@ impl CallError {
         }
     }
 
-    /// Whether the guest never ran, so that trying again is safe.
-    pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Unavailable { .. })
-    }
-
     /// The one way an error becomes a response, for a client and for a chained
     /// caller alike. The reason goes to the log, never to the client.
-    pub fn into_response(self) -> Response<Body> {
+    pub(crate) fn into_response(self) -> Response<Body> {
         let mut response = Response::new(crate::body::empty());
         *response.status_mut() = self.status();
         response

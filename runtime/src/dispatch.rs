@@ -10,7 +10,9 @@ use http::{Request, Response, StatusCode};
 use tokio_util::task::TaskTracker;
 
 use crate::body::Body;
-use crate::call::{Call, CallError, CallFuture, ComponentIndex, Event, HttpEvent, Reply, To};
+use crate::call::{
+    Call, CallError, CallFuture, ComponentIndex, Event, HttpEvent, Origin, Reply, To,
+};
 use crate::executor::http::HttpWork;
 use crate::executor::{command, http as executor};
 use crate::guest::Guest;
@@ -27,20 +29,12 @@ pub(crate) struct Dispatcher {
     pub(crate) tracker: TaskTracker,
 }
 
-/// Who polls the guest.
-enum Driver {
-    /// The caller's own task, by polling the response.
-    Caller,
-    /// A task of its own.
-    Task,
-}
-
 impl Call for Dispatcher {
     fn call(self: Arc<Self>, event: Event) -> CallFuture {
         Box::pin(async move {
             match event {
                 Event::Http(event) => self
-                    .deliver(event, Driver::Task)
+                    .deliver(event)
                     .await
                     .inspect_err(|error| tracing::warn!("{error}"))
                     .map(Reply::Http),
@@ -59,7 +53,7 @@ impl Dispatcher {
     /// Answers a client's request. The guest runs in the caller's own task, and
     /// is driven by reading the response's body.
     pub(crate) async fn respond(self: &Arc<Self>, event: HttpEvent) -> Response<Body> {
-        match self.deliver(event, Driver::Caller).await {
+        match self.deliver(event).await {
             Ok(response) => response,
             Err(error) => {
                 tracing::warn!("{error}");
@@ -68,18 +62,18 @@ impl Dispatcher {
         }
     }
 
-    async fn deliver(
-        self: &Arc<Self>,
-        event: HttpEvent,
-        driver: Driver,
-    ) -> Result<Response<Body>, CallError> {
+    async fn deliver(self: &Arc<Self>, event: HttpEvent) -> Result<Response<Body>, CallError> {
         let (mut parts, body) = event.request.into_parts();
+        let client = match &event.origin {
+            Origin::Client(address) => Some(address.clone()),
+            Origin::Guest { .. } => None,
+        };
         let component = match event.to {
             To::Component(component) => {
                 self.routes.chained(&mut parts);
                 component
             }
-            To::Route => match self.routes.route(&mut parts, event.client) {
+            To::Route => match self.routes.route(&mut parts, client) {
                 Found::Component(component) => component,
                 Found::Static(response) => return Ok(route::static_response(response)),
                 Found::Nothing => {
@@ -96,14 +90,10 @@ impl Dispatcher {
         let work = HttpWork {
             request: Request::from_parts(parts, body),
             call: Arc::clone(self) as Arc<dyn Call>,
-            depth: event.depth,
+            origin: event.origin,
             timeout: self.response_timeout,
             tracker: self.tracker.clone(),
         };
-        let guest = &self.guests[component.0];
-        match driver {
-            Driver::Caller => executor::in_place(guest, work).await,
-            Driver::Task => executor::spawned(guest, work).await,
-        }
+        executor::respond(&self.guests[component.0], work).await
     }
 }

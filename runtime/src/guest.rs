@@ -19,11 +19,11 @@ use wasmtime_wasi::{FsPerms, WasiCtx};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 
-use crate::body::Outcome;
 use crate::call::{Call, CallError};
 use crate::engine::{Engine, InFlight, Ticker, plain};
 use crate::host::stdio::Output;
 use crate::host::{Hooks, State};
+use crate::life::Life;
 use crate::outbound::Outbound;
 
 /// How long an idle instance waits on the shelf for its next request.
@@ -187,7 +187,7 @@ impl Guest {
         permit: OwnedSemaphorePermit,
         call: Arc<dyn Call>,
         depth: u32,
-        outcome: Arc<Outcome>,
+        life: Arc<Life>,
         args: &[String],
     ) -> Result<Instance, CallError> {
         let wasi = self
@@ -197,7 +197,7 @@ impl Guest {
             outbound: Arc::clone(&self.outbound),
             call,
             depth,
-            outcome,
+            life,
             forbidden: Arc::clone(&self.commons.forbidden),
         };
         let state = State::new(wasi, hooks, self.commons.max_memory);

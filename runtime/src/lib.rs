@@ -11,6 +11,7 @@
 //! pack        a manifest in spin.toml's format -> an image
 //! engine      wasmtime: configuration, compilation, cache, epochs
 //! config      what the container's environment asks for
+//! life        one instance at work: its end, its errands, its driver
 //! body        bodies that catena writes, guards around those of guests
 //! call        the seam: an event, and who delivers it
 //! outbound    where guests' requests go: in memory, or to a real host
@@ -26,8 +27,8 @@
 //! It knows nothing of containerd and never reads the process's environment.
 
 pub mod app;
-pub mod body;
-pub mod call;
+mod body;
+mod call;
 pub mod config;
 mod dispatch;
 pub mod engine;
@@ -36,6 +37,7 @@ mod guest;
 mod host;
 mod http;
 pub mod image;
+mod life;
 mod outbound;
 pub mod pack;
 mod route;

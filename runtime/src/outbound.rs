@@ -20,7 +20,8 @@ use wasmtime_wasi_http::{Error, RequestOptions};
 
 use crate::app::allowed_hosts::AllowedHosts;
 use crate::body::Body;
-use crate::call::{Call, CallError, ComponentIndex, Event, HttpEvent, Reply, To};
+use crate::call::{Call, CallError, ComponentIndex, Event, HttpEvent, Origin, Reply, To};
+use crate::life::Life;
 
 mod client;
 
@@ -29,6 +30,9 @@ pub(crate) use client::{Client, Timeouts};
 /// The authority under which a guest calls its own application; requests that
 /// have only a path get it too.
 pub(crate) const SELF_AUTHORITY: &str = "self.alt";
+
+/// The host that a component sees in a request of its own application.
+const SELF_HOST: &str = "localhost";
 
 /// The domain whose names are the components of the application.
 pub(crate) const CHAIN_DOMAIN: &str = "spin.internal";
@@ -42,6 +46,16 @@ pub(crate) struct Upstreams {
     pub(crate) client: Client,
     /// How deep chained calls may nest.
     pub(crate) max_depth: u32,
+}
+
+/// The guest that sends a request.
+pub(crate) struct Sender {
+    /// Who delivers it to another guest.
+    pub(crate) call: Arc<dyn Call>,
+    /// What the guest called runs beside it.
+    pub(crate) life: Arc<Life>,
+    /// How many guests wait for the sender.
+    pub(crate) depth: u32,
 }
 
 /// The outgoing requests of one component.
@@ -65,10 +79,9 @@ impl Outbound {
     /// network gives. A component that fails is a response, not an error.
     pub(crate) fn send(
         self: Arc<Self>,
-        call: Arc<dyn Call>,
+        sender: Sender,
         mut request: Request<Body>,
         options: Option<RequestOptions>,
-        depth: u32,
     ) -> impl Future<Output = Result<Response<Body>, Error>> + Send + 'static {
         async move {
             let authority = request
@@ -83,7 +96,7 @@ impl Outbound {
                     .map_err(|_| Error::HttpRequestUriInvalid)?;
                 request.headers_mut().insert(HOST, host);
                 let to = To::Component(component);
-                return self.dispatch(call, to, name, request, depth).await;
+                return self.dispatch(sender, to, name, request).await;
             }
             if host.eq_ignore_ascii_case("self") || host.eq_ignore_ascii_case(SELF_AUTHORITY) {
                 if !self.allowed.allows_self() {
@@ -91,8 +104,8 @@ impl Outbound {
                 }
                 request
                     .headers_mut()
-                    .insert(HOST, HeaderValue::from_static("self"));
-                return self.dispatch(call, To::Route, "self", request, depth).await;
+                    .insert(HOST, HeaderValue::from_static(SELF_HOST));
+                return self.dispatch(sender, To::Route, "self", request).await;
             }
             self.network(&authority, request, options).await
         }
@@ -126,13 +139,12 @@ impl Outbound {
     /// request may still be streaming to it.
     async fn dispatch(
         &self,
-        call: Arc<dyn Call>,
+        sender: Sender,
         to: To,
         name: &str,
         mut request: Request<Body>,
-        depth: u32,
     ) -> Result<Response<Body>, Error> {
-        let depth = depth + 1;
+        let depth = sender.depth + 1;
         if depth > self.upstreams.max_depth {
             let error = CallError::TooDeep {
                 component: name.to_owned(),
@@ -141,14 +153,17 @@ impl Outbound {
             tracing::warn!("{error}");
             return Ok(error.into_response());
         }
-        make_inner_uri(&mut request)?;
+        make_inner_uri(&mut request, to)?;
+        let origin = Origin::Guest {
+            depth,
+            caller: sender.life,
+        };
         let event = Event::Http(HttpEvent {
             to,
             request,
-            depth,
-            client: None,
+            origin,
         });
-        match call.call(event).await {
+        match sender.call.call(event).await {
             Ok(Reply::Http(response)) => Ok(response),
             Ok(Reply::Exit(_)) => Err(Error::InternalError(None)),
             // Logged where it was handled, by the dispatcher.
@@ -200,12 +215,18 @@ fn strip_suffix_ignore_case<'a>(text: &'a str, suffix: &str) -> Option<&'a str> 
 }
 
 /// Chained requests are plain HTTP to the component's own name.
-fn make_inner_uri(request: &mut Request<Body>) -> Result<(), Error> {
-    if request.uri().scheme() == Some(&Scheme::HTTP) && request.uri().path_and_query().is_some() {
+/// Those to the application itself get the authority that stands for it.
+fn make_inner_uri(request: &mut Request<Body>, to: To) -> Result<(), Error> {
+    let chained = matches!(to, To::Component(_));
+    let uri = request.uri();
+    if chained && uri.scheme() == Some(&Scheme::HTTP) && uri.path_and_query().is_some() {
         return Ok(());
     }
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.scheme = Some(Scheme::HTTP);
+    if !chained {
+        parts.authority = Some(Authority::from_static(SELF_HOST));
+    }
     parts
         .path_and_query
         .get_or_insert(http::uri::PathAndQuery::from_static("/"));

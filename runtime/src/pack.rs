@@ -50,7 +50,7 @@ pub struct Options {
     /// The form of the image.
     pub form: Form,
     /// The image's name, for example `localhost/hello:latest`.
-    pub reference: String,
+    pub reference: Option<String>,
     /// The tar file that is written, whole or not at all.
     pub output: PathBuf,
 }
@@ -89,7 +89,9 @@ pub struct PackedComponent {
 
 /// Packs an application.
 pub fn pack(options: &Options) -> Result<Packed, PackError> {
-    check_reference(&options.reference)?;
+    if let Some(reference) = &options.reference {
+        check_reference(reference)?;
+    }
     let text = std::fs::read_to_string(&options.manifest).map_err(|source| PackError::Io {
         act: format!("reading the manifest {}", options.manifest.display()),
         source,
@@ -118,9 +120,13 @@ pub fn pack(options: &Options) -> Result<Packed, PackError> {
             source,
         },
     )?;
-    archive.save(&target, &options.reference, &options.output)?;
+    let reference = options
+        .reference
+        .clone()
+        .unwrap_or_else(|| default_reference(&manifest));
+    archive.save(&target, &reference, &options.output)?;
     Ok(Packed {
-        reference: options.reference.clone(),
+        reference,
         digest: target.digest,
         app: manifest.name.clone(),
         components: contents
@@ -160,6 +166,20 @@ fn verify(
         }
     }
     warnings
+}
+
+/// `localhost/<name>:<version>`, in the letters that a reference may have.
+fn default_reference(manifest: &Manifest) -> String {
+    let sound = |text: &str| -> String {
+        text.chars()
+            .map(|c| match c.to_ascii_lowercase() {
+                c if c.is_ascii_alphanumeric() || "._-".contains(c) => c,
+                _ => '-',
+            })
+            .collect()
+    };
+    let version = manifest.version.as_deref().unwrap_or("latest");
+    format!("localhost/{}:{}", sound(&manifest.name), sound(version))
 }
 
 fn check_reference(reference: &str) -> Result<(), PackError> {

@@ -1,1 +1,21 @@
-//! x
+//! The harness of catena's end-to-end tests: it packs apps, runs them under `catena run` or under a
+//! containerd of its own, calls them as clients do, and looks for what they leave behind.
+//!
+//! Tests and benches use it; it knows catena only from outside, as its users do: the binary, its
+//! output, its sockets. It never links catena's crates.
+
+pub mod catena;
+pub mod client;
+pub mod containerd;
+pub mod layout;
+pub mod leftovers;
+pub mod output;
+pub mod pack;
+pub mod upstream;
+pub mod workspace;
+
+pub use catena::{Catena, Running};
+pub use client::{Client, Response};
+pub use containerd::Containerd;
+pub use pack::{Form, Packed};
+pub use upstream::Upstream;

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
 use wasmtime_wasi::I32Exit;
 
-use crate::body::Outcome;
 use crate::call::{Call, CallError};
 use crate::guest::{Exports, Guest};
+use crate::life::{Driver, Life};
 
 /// Runs the command to its end and gives its exit code. A command that returns
 /// an error without a code of its own exits with 1.
@@ -14,13 +15,31 @@ use crate::guest::{Exports, Guest};
 /// # Errors
 /// When the guest traps or cannot be instantiated.
 pub(crate) async fn run(guest: &Arc<Guest>, call: Arc<dyn Call>) -> Result<i32, CallError> {
+    let life = Arc::new(Life::default());
+    let (exit, code) = oneshot::channel();
+    let work = {
+        let (guest, life) = (Arc::clone(guest), Arc::clone(&life));
+        Box::pin(async move {
+            let code = to_end(&guest, call, &life).await?;
+            // The receiver below outlives the driver.
+            let _ = exit.send(code);
+            Ok(())
+        })
+    };
+    Driver::new(work, life).await?;
+    code.await.map_err(|_| CallError::Guest {
+        component: guest.id.clone(),
+        reason: "it ended without an exit code".to_owned(),
+    })
+}
+
+async fn to_end(guest: &Guest, call: Arc<dyn Call>, life: &Arc<Life>) -> Result<i32, CallError> {
     let _in_flight = guest.enter();
     let permit = guest.permit(0).await?;
-    let outcome = Arc::new(Outcome::default());
     let args = [guest.id.clone()];
-    let mut instance = guest.instance(permit, call, 0, Arc::clone(&outcome), &args)?;
+    let mut instance = guest.instance(permit, call, 0, Arc::clone(life), &args)?;
     let store = &mut instance.store;
-    let _guard = outcome.guard();
+    let _guard = life.guard();
     let unavailable = |error: wasmtime::Error| guest.unavailable(format!("{error:#}"));
     let result = match &guest.exports {
         Exports::Command2(pre) => {
@@ -47,7 +66,7 @@ pub(crate) async fn run(guest: &Arc<Guest>, call: Arc<dyn Call>) -> Result<i32, 
             });
         }
     };
-    outcome.finish();
+    life.finish();
     match result {
         Ok(Ok(())) => Ok(0),
         Ok(Err(())) => Ok(1),

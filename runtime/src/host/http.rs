@@ -1,25 +1,31 @@
-//! `wasi:http` as guests import it, 0.2 and 0.3: everything a guest sends goes
-//! through [`Hooks::send_request`] to [`crate::outbound`].
+//! `wasi:http` as guests import it, 0.2 and 0.3: whatever a guest sends goes
+//! through [`Hooks::send`] to [`crate::outbound`].
 
 use std::sync::Arc;
 
 use ::http::header::HOST;
 use ::http::uri::{Authority, PathAndQuery, Scheme};
+use ::http::{HeaderName, Request, Response};
+use tokio::sync::oneshot;
 use wasmtime::component::{Linker, Resource};
-use wasmtime_wasi::TrappableError;
-use wasmtime_wasi_http::p2::types::HostOutgoingRequest;
-use wasmtime_wasi_http::p2::{HttpResult as P2Result, bindings as p2};
+use wasmtime_wasi_http::p2::bindings as p2;
 use wasmtime_wasi_http::p3::bindings::http::client::HostWithStore as _;
 use wasmtime_wasi_http::p3::{self, bindings as p3_bindings};
 use wasmtime_wasi_http::{
     DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttp,
-    WasiHttpCtxView, WasiHttpHooks, WasiHttpView,
+    WasiHttpHooks, WasiHttpView,
 };
 
 use super::State;
-use crate::body::Outcome;
+use crate::body::Body;
 use crate::call::Call;
-use crate::outbound::{Outbound, SELF_AUTHORITY};
+use crate::life::Life;
+use crate::outbound::{Outbound, SELF_AUTHORITY, Sender};
+
+mod outgoing;
+
+/// wasmtime's own name of the interface; guests may ask for any 0.3.
+const CLIENT: &str = "wasi:http/client@0.3.0";
 
 /// What one instance's requests need to know of it.
 pub(crate) struct Hooks {
@@ -27,8 +33,8 @@ pub(crate) struct Hooks {
     pub(crate) call: Arc<dyn Call>,
     /// How many guests wait for this one.
     pub(crate) depth: u32,
-    /// How the instance ends; its streamed bodies look at it.
-    pub(crate) outcome: Arc<Outcome>,
+    /// The instance's work on its present event.
+    pub(crate) life: Arc<Life>,
     pub(crate) forbidden: ForbiddenHeaderFilter,
 }
 
@@ -38,11 +44,37 @@ pub(crate) fn forbidden_headers() -> ForbiddenHeaderFilter {
     Arc::new(|name| name != HOST && DEFAULT_FORBIDDEN_HEADERS.contains(name))
 }
 
+/// What a request was answered with.
+type Answer = oneshot::Receiver<Result<Response<Body>, Error>>;
+
+impl Hooks {
+    /// Sends a request on its way, beside the guest.
+    fn send(&self, request: Request<Body>, options: Option<RequestOptions>) -> Answer {
+        let request = request.map(|body| crate::body::guarded(body, Arc::clone(&self.life)));
+        let sender = Sender {
+            call: Arc::clone(&self.call),
+            life: Arc::clone(&self.life),
+            depth: self.depth,
+        };
+        let sent = Arc::clone(&self.outbound).send(sender, request, options);
+        let (mut tell, answer) = oneshot::channel();
+        self.life.send_out(Box::pin(async move {
+            // A guest that no longer waits for the answer cancels the request.
+            tokio::select! {
+                biased;
+                response = sent => drop(tell.send(response)),
+                () = tell.closed() => {}
+            }
+        }));
+        answer
+    }
+}
+
 type SendRequest = Box<
     dyn Future<
             Output = Result<
                 (
-                    ::http::Response<WasiBody>,
+                    Response<WasiBody>,
                     Box<dyn Future<Output = Result<(), Error>> + Send>,
                 ),
                 Error,
@@ -51,7 +83,7 @@ type SendRequest = Box<
 >;
 
 impl WasiHttpHooks for Hooks {
-    fn is_forbidden_header(&mut self, name: &::http::HeaderName) -> bool {
+    fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
         (self.forbidden)(name)
     }
 
@@ -70,45 +102,26 @@ impl WasiHttpHooks for Hooks {
 
     fn send_request(
         &mut self,
-        request: ::http::Request<WasiBody>,
+        request: Request<WasiBody>,
         options: Option<RequestOptions>,
         _processed: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> SendRequest {
-        let request = request.map(|body| crate::body::guarded(body, Arc::clone(&self.outcome)));
-        let call = Arc::clone(&self.call);
-        let sent = Arc::clone(&self.outbound).send(call, request, options, self.depth);
+        let answer = self.send(request, options);
         Box::new(async move {
-            let response = sent.await?;
+            let response = answer.await.unwrap_or(Err(Error::ConnectionTerminated))?;
             let done: Box<dyn Future<Output = _> + Send> = Box::new(async { Ok(()) });
             Ok((response, done))
         })
     }
 }
 
-/// The version that wasmtime names its interfaces by; guests may ask for any
-/// version of the same track.
-const OUTGOING_HANDLER: &str = "wasi:http/outgoing-handler@0.2.12";
-const CLIENT: &str = "wasi:http/client@0.3.0";
-
 pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     let options = p2::LinkOptions::default();
     p2::http::types::add_to_linker::<_, WasiHttp>(linker, &(&options).into(), State::http)?;
     p3_bindings::http::types::add_to_linker::<_, WasiHttp>(linker, State::http)?;
-    // The two functions that send are catena's own, since they also take a
-    // request that has only a path: the application calls itself.
-    linker.instance(OUTGOING_HANDLER)?.func_wrap(
-        "handle",
-        |mut store, (request, options): (Resource<HostOutgoingRequest>, Option<Resource<_>>)| {
-            let mut view: WasiHttpCtxView<'_> = store.data_mut().http();
-            let fields = view.table.get_mut(&request)?;
-            if fields.authority.as_deref().is_none_or(str::is_empty) {
-                fields.authority = Some(SELF_AUTHORITY.to_owned());
-                fields.scheme = Some(p2::http::types::Scheme::Http);
-            }
-            let sent = p2::http::outgoing_handler::Host::handle(&mut view, request, options);
-            Ok((split_p2(sent)?,))
-        },
-    )?;
+    outgoing::add_to_linker(linker)?;
+    // Sending is catena's own, since it also takes a request that has only a
+    // path: the application calls itself.
     linker.instance(CLIENT)?.func_wrap_concurrent(
         "send",
         |accessor, (request,): (Resource<p3::Request>,)| {
@@ -126,27 +139,14 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
                     wasmtime::error::Ok(())
                 })?;
                 let accessor = accessor.with_getter::<WasiHttp>(State::http);
-                let sent = WasiHttp::send(&accessor, request).await;
-                Ok((split_p3(sent)?,))
+                let sent = match WasiHttp::send(&accessor, request).await {
+                    Ok(response) => Ok(response),
+                    // What is no error code of wasi:http traps the guest.
+                    Err(error) => Err(error.downcast()?),
+                };
+                Ok((sent,))
             })
         },
     )?;
     Ok(())
-}
-
-/// Parts what the guest is told from what traps it.
-fn split_p2<T>(result: P2Result<T>) -> wasmtime::Result<Result<T, p2::http::types::ErrorCode>> {
-    match result {
-        Ok(value) => Ok(Ok(value)),
-        Err(error) => Ok(Err(error.downcast()?)),
-    }
-}
-
-fn split_p3<T>(
-    result: Result<T, TrappableError<p3_bindings::http::types::ErrorCode>>,
-) -> wasmtime::Result<Result<T, p3_bindings::http::types::ErrorCode>> {
-    match result {
-        Ok(value) => Ok(Ok(value)),
-        Err(error) => Ok(Err(error.downcast()?)),
-    }
 }

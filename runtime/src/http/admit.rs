@@ -11,7 +11,7 @@ use hyper::body::{Body as _, Incoming};
 use wasmtime_wasi_http::Error;
 
 use crate::body::Body;
-use crate::call::{HttpEvent, To};
+use crate::call::{HttpEvent, Origin, To};
 use crate::dispatch::Dispatcher;
 use crate::outbound::is_chain_host;
 
@@ -55,8 +55,7 @@ impl Connection {
                 let event = HttpEvent {
                     to: To::Route,
                     request,
-                    depth: 0,
-                    client: Some(self.client.clone()),
+                    origin: Origin::Client(self.client.clone()),
                 };
                 dispatcher.respond(event).await
             }

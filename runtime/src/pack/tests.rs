@@ -43,7 +43,7 @@ impl Project {
         pack(&Options {
             manifest: self.path("spin.toml"),
             form,
-            reference: "localhost/test:v1".to_owned(),
+            reference: Some("localhost/test:v1".to_owned()),
             output: self.path("out.tar"),
         })
     }
@@ -454,7 +454,7 @@ fn a_name_or_an_output_that_cannot_be_is_refused() {
     let options = |reference: &str, output: &str| Options {
         manifest: project.path("spin.toml"),
         form: Form::Rootfs,
-        reference: reference.to_owned(),
+        reference: Some(reference.to_owned()),
         output: project.path(output),
     };
     assert!(matches!(

@@ -11,7 +11,7 @@ pub(super) struct Args {
     /// The manifest
     #[arg(
         short = 'f',
-        long = "from",
+        long = "file",
         value_name = "FILE",
         default_value = "spin.toml"
     )]
@@ -20,16 +20,11 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// The image's form: rootfs, spin or wasm
-    #[arg(long, default_value_t)]
+    #[arg(long = "format", value_name = "FORM", default_value_t)]
     form: Form,
-    /// The image's name
-    #[arg(
-        short = 't',
-        long = "tag",
-        value_name = "NAME",
-        default_value = "localhost/app:latest"
-    )]
-    reference: String,
+    /// The image's name [default: localhost/<name>:<version>, both from the manifest]
+    #[arg(short = 't', long = "tag", value_name = "NAME")]
+    reference: Option<String>,
 }
 
 /// Packs, and says what came of it.

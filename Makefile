@@ -1,0 +1,81 @@
+# What people run. README's two: `make run` and `make test`.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+PREFIX ?= /usr/local
+DESTDIR ?=
+FUZZ_SECONDS ?= 60
+
+BINARY := target/release/containerd-shim-catena-v1
+PACKED := target/images
+
+.PHONY: help
+help: ## Says what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.PHONY: setup
+setup: ## Installs what building and testing need (Debian; as root)
+	test/scripts/setup.sh
+
+.PHONY: build
+build: ## Builds the shim, which is also the command line
+	$(CARGO) build --release --locked --workspace --bins
+	ln -sf $(notdir $(BINARY)) target/release/catena
+
+.PHONY: guests
+guests: ## Builds the example components and the tests' guests
+	cd images && $(CARGO) build --release --locked
+	cd images && $(CARGO) build --release --locked --target wasm32-wasip1 --package hello --package command
+
+# `wasm` is the form of a single component with nothing around it.
+.PHONY: images
+images: build guests ## Packs the example apps, in every form, into target/images
+	mkdir -p $(PACKED)
+	for app in hello chain refused; do \
+	  for format in rootfs spin; do \
+	    $(BINARY) pack -f images/$$app/spin.toml --format $$format -o $(PACKED)/$$app-$$format.tar; \
+	  done; \
+	done
+	$(BINARY) pack -f images/hello/spin.toml --format wasm -o $(PACKED)/hello-wasm.tar
+
+.PHONY: run
+run: setup images ## From nothing to an answer of a chained app under containerd (as root)
+	$(CARGO) run --release --locked --workspace --bin demo
+
+.PHONY: test
+test: build guests ## Runs every test (as root: those of containerd need it)
+	env --unset=RUST_BACKTRACE $(CARGO) test --release --locked --workspace
+
+.PHONY: lint
+lint: ## Format, and clippy with warnings denied
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --locked --workspace --all-targets -- --deny warnings
+	cd images && $(CARGO) fmt --all --check
+	cd images && $(CARGO) clippy --release --locked --workspace -- --deny warnings
+
+.PHONY: deny
+deny: ## Licences and known vulnerabilities of the dependencies
+	command -v cargo-deny > /dev/null || $(CARGO) install --locked cargo-deny
+	$(CARGO) deny check
+
+.PHONY: bench
+bench: build guests ## Measures, and prints the table
+	env --unset=RUST_BACKTRACE $(CARGO) run --release --locked --workspace --bin bench
+
+.PHONY: fuzz
+fuzz: ## Fuzzes every target for FUZZ_SECONDS (needs nightly and cargo-fuzz)
+	cd test/fuzz && for target in $$($(CARGO) +nightly fuzz list); do \
+	  $(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS); \
+	done
+
+.PHONY: install
+install: build ## Installs the shim, and the link that people type, into PREFIX/bin
+	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/containerd-shim-catena-v1
+	ln -sf containerd-shim-catena-v1 $(DESTDIR)$(PREFIX)/bin/catena
+
+.PHONY: clean
+clean: ## Removes all that was built
+	$(CARGO) clean

@@ -1,0 +1,116 @@
+//! What a chained call costs: the hop from A to B in memory, beside the same hop over loopback TCP to catena's
+//! own listener. From both the time of A alone is taken away, an A that answers and calls nobody, so that what
+//! A does to make its request and to relay the answer counts as the hop's cost.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use catena_test::client::encode;
+use catena_test::{Catena, Form, Packed};
+use tokio::runtime::Runtime;
+
+use crate::sides::{Side, alternate};
+use crate::table::{Goals, Table};
+
+const ROUNDS: usize = 9;
+const DURATION: Duration = Duration::from_millis(700);
+
+const APP: &str = r#"
+spin_manifest_version = 2
+
+[application]
+name = "hop"
+version = "0.1.0"
+
+[[trigger.http]]
+route = "/~a/..."
+component = "a"
+
+[[trigger.http]]
+route = "/b"
+component = "b"
+
+[[trigger.http]]
+route = "/~a-p3/..."
+component = "a-p3"
+
+[[trigger.http]]
+route = "/b-p3"
+component = "b-p3"
+
+[component.a]
+source = "GUESTS/probe.wasm"
+allowed_outbound_hosts = ["http://b.spin.internal", "http://127.0.0.1:*"]
+
+[component.b]
+source = "GUESTS/hello.wasm"
+
+[component.a-p3]
+source = "GUESTS/probe_p3.wasm"
+allowed_outbound_hosts = ["http://b-p3.spin.internal", "http://127.0.0.1:*"]
+
+[component.b-p3]
+source = "GUESTS/hello_p3.wasm"
+"#;
+
+/// Runs it.
+pub(crate) fn run(runtime: &Runtime, goals: &mut Goals) -> Result<()> {
+    let packed = Packed::text(APP, Form::Rootfs)?;
+    let server = Side::catena(runtime, "hop", Catena::image(packed.path()))?;
+    let mut table = Table::new(&[
+        "hop from A to B",
+        "p50 µs",
+        "hop adds µs",
+        "of loopback",
+        "CPU µs/request",
+        "hop adds CPU µs",
+    ]);
+    for (version, a, b) in [("0.2", "a", "b"), ("0.3", "a-p3", "b-p3")] {
+        let call = |url: String| format!("/~{a}/call?url={}", encode(&url));
+        let mut sides = [
+            server.at("A alone", format!("/~{a}/count")),
+            server.at("in memory", call(format!("http://{b}.spin.internal/"))),
+            server.at(
+                "over loopback",
+                call(format!("http://{}/{b}", server.address)),
+            ),
+        ];
+        alternate(&mut sides, ROUNDS, 1, DURATION)?;
+        let [alone, memory, loopback] = &sides;
+        let added = |side: &Side| {
+            side.compared(alone, |with, without| with.served.p50 - without.served.p50)
+        };
+        let cpu = |side: &Side| side.compared(alone, |with, without| with.cpu - without.cpu);
+        for side in &sides {
+            let numbers = [
+                format!("{:.0}", added(side)),
+                format!("{:.2}", added(side) / added(loopback)),
+            ];
+            let [hop, of_loopback] = if side.name == alone.name {
+                ["-".to_owned(), "-".to_owned()]
+            } else {
+                numbers
+            };
+            table.row([
+                format!("{version}, {}", side.name),
+                format!("{:.0}", side.median(|round| round.served.p50)),
+                hop,
+                of_loopback,
+                format!("{:.1}", side.median(|round| round.cpu)),
+                format!("{:.1}", cpu(side)),
+            ]);
+        }
+        let what = format!("{version} hop in memory of the hop over loopback, p50");
+        goals.at_most(what, added(memory) / added(loopback), 1.0 / 3.0, "");
+        goals.at_most(
+            format!("{version} hop in memory adds, p50"),
+            added(memory),
+            40.0,
+            " µs",
+        );
+    }
+    table.print(&format!(
+        "a chained call, 1 connection, medians of {ROUNDS} rounds"
+    ));
+    Ok(())
+}

@@ -1,0 +1,264 @@
+//! A containerd of the test's own: its own root, state, socket and namespace, with catena's shim first on its
+//! path. What it started is gone when it is dropped. It needs root.
+
+mod task;
+
+pub use task::{Attached, Container, Task};
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::mount::{MntFlags, umount2};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use crate::leftovers::{Leftovers, processes};
+use crate::output::{Lines, PATIENCE};
+use crate::pack::{self, Output};
+use crate::workspace;
+
+/// Numbers the daemons of one program.
+static STARTED: AtomicU32 = AtomicU32::new(0);
+
+/// A running daemon.
+pub struct Containerd {
+    folder: TempDir,
+    namespace: String,
+    daemon: Option<Child>,
+}
+
+impl Containerd {
+    /// Starts one, and waits until it answers.
+    pub fn start() -> Result<Self> {
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let folder = tempfile::Builder::new()
+            .prefix("catena-")
+            .tempdir()
+            .context("making containerd's folder")?;
+        let mut containerd = Self {
+            folder,
+            namespace: format!("catena-test-{}-{number}", std::process::id()),
+            daemon: None,
+        };
+        containerd.prepare()?;
+        containerd.launch()?;
+        Ok(containerd)
+    }
+
+    fn prepare(&self) -> Result<()> {
+        let bin = self.path("bin");
+        fs::create_dir(&bin)?;
+        std::os::unix::fs::symlink(workspace::binary()?, bin.join("containerd-shim-catena-v1"))?;
+        let config = format!(
+            r#"version = 2
+root = "{root}"
+state = "{state}"
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+  address = "{address}"
+[plugins]
+  [plugins."io.containerd.internal.v1.opt"]
+    path = "{opt}"
+"#,
+            root = self.path("root").display(),
+            state = self.path("state").display(),
+            address = self.address().display(),
+            opt = self.path("opt").display(),
+        );
+        fs::write(self.path("config.toml"), config).context("writing containerd's configuration")
+    }
+
+    fn launch(&mut self) -> Result<()> {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.path("containerd.log"))?;
+        let path = std::env::var("PATH").unwrap_or_default();
+        let daemon = Command::new("containerd")
+            .arg("--config")
+            .arg(self.path("config.toml"))
+            .env("PATH", format!("{}:{path}", self.path("bin").display()))
+            .env_remove("RUST_BACKTRACE")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("starting containerd: is it installed (`make setup`), and is this root?")?;
+        self.daemon = Some(daemon);
+        let started = Instant::now();
+        while !self.ctr(&["version"])?.success {
+            if started.elapsed() > PATIENCE {
+                bail!("containerd does not answer; its log:\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// Ends the daemon and starts it again. What runs, runs on.
+    pub fn restart(&mut self) -> Result<()> {
+        self.end_daemon();
+        self.launch()
+    }
+
+    fn end_daemon(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            if let Ok(pid) = i32::try_from(daemon.id()) {
+                // It may have ended by itself.
+                _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+            }
+            drop(daemon.wait());
+        }
+    }
+
+    /// A path in the daemon's folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Its socket.
+    pub fn address(&self) -> PathBuf {
+        self.path("c.sock")
+    }
+
+    /// Its namespace.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("containerd.log")).unwrap_or_default()
+    }
+
+    fn ctr_command(&self) -> Command {
+        let mut ctr = Command::new("ctr");
+        ctr.arg("--address").arg(self.address());
+        ctr.args(["--namespace", &self.namespace]);
+        ctr.stdin(Stdio::null());
+        ctr
+    }
+
+    /// `ctr` with these arguments, to its end.
+    pub fn ctr(&self, arguments: &[&str]) -> Result<Output> {
+        pack::run(self.ctr_command().args(arguments))
+    }
+
+    /// The same, and it has to succeed; what it printed.
+    pub fn ctr_ok(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.ctr(arguments)?;
+        if !output.success {
+            bail!("ctr {}:\n{}", arguments.join(" "), output.stderr);
+        }
+        Ok(output.stdout)
+    }
+
+    /// Imports an archive; the image's name.
+    pub fn import(&self, archive: &Path) -> Result<String> {
+        let archive = archive.to_str().context("a path that is no text")?;
+        let said = self.ctr_ok(&["images", "import", archive])?;
+        // "unpacking <name> (<digest>)...done"
+        let mut words = said.split_whitespace();
+        words
+            .find(|word| *word == "unpacking")
+            .and_then(|_| words.next())
+            .map(str::to_owned)
+            .with_context(|| format!("no image was unpacked: {said}"))
+    }
+
+    /// A container to be: `image` under catena.
+    pub fn container<'a>(&'a self, image: &str, id: &str) -> Container<'a> {
+        Container::new(self, image, id)
+    }
+
+    /// What the daemon tells of its containers, from now on: an event a line.
+    pub fn events(&self) -> Result<Events> {
+        let mut child = tokio::process::Command::from(self.ctr_command())
+            .arg("events")
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .context("starting ctr events")?;
+        let stdout = child.stdout.take().context("taking stdout")?;
+        let mut tasks = JoinSet::new();
+        Ok(Events {
+            lines: Lines::follow(vec![Box::new(stdout)], &mut tasks),
+            _child: child,
+            _tasks: tasks,
+        })
+    }
+
+    /// The processes of its shims.
+    pub fn shims(&self) -> Vec<i32> {
+        processes()
+            .into_iter()
+            .filter(|process| process.command.contains("containerd-shim-catena"))
+            .filter(|process| process.command.contains(&self.namespace))
+            .map(|process| process.pid)
+            .collect()
+    }
+
+    /// What is left of a container.
+    pub fn leftovers(&self, id: &str) -> Vec<String> {
+        Leftovers {
+            namespace: self.namespace.clone(),
+            address: self.address(),
+            state: self.path("state"),
+        }
+        .of(id)
+    }
+
+    /// Waits until nothing is left of a container.
+    pub fn nothing_is_left_of(&self, id: &str) -> Result<()> {
+        let started = Instant::now();
+        loop {
+            let left = self.leftovers(id);
+            if left.is_empty() {
+                return Ok(());
+            }
+            if started.elapsed() > Duration::from_secs(5) {
+                bail!("left behind of {id}:\n{}", left.join("\n"));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+/// `ctr events`, under way.
+pub struct Events {
+    /// What came.
+    pub lines: Lines,
+    _child: tokio::process::Child,
+    _tasks: JoinSet<()>,
+}
+
+impl Drop for Containerd {
+    fn drop(&mut self) {
+        // In the order of a tidy end; what has failed already is not told again.
+        if let Ok(tasks) = self.ctr_ok(&["tasks", "list", "--quiet"]) {
+            for task in tasks.lines() {
+                drop(self.ctr(&["tasks", "delete", "--force", task]));
+            }
+        }
+        self.end_daemon();
+        for process in processes() {
+            if process.command.contains(&self.namespace) && process.command.contains("shim") {
+                _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
+            }
+        }
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        let ours = mounts
+            .lines()
+            .filter_map(|line| line.split(' ').nth(4))
+            .filter(|at| Path::new(at).starts_with(self.folder.path()));
+        for at in ours.collect::<Vec<_>>().into_iter().rev() {
+            _ = umount2(at, MntFlags::MNT_DETACH);
+        }
+    }
+}

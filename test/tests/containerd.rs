@@ -1,0 +1,435 @@
+//! Under a real containerd: the life of a container, a refusal as `ctr` shows it, and what is left afterwards.
+//! These tests need root, containerd, runc and busybox; each has a daemon of its own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use catena_test::client::encode;
+use catena_test::pack::{Form, Packed};
+use catena_test::{Containerd, Upstream};
+use http::{Method, StatusCode};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// A daemon that has the image of an app, and the image's name.
+fn containerd_with(app: &str) -> Result<(Containerd, String)> {
+    let containerd = Containerd::start()?;
+    let image = containerd.import(Packed::app(app, Form::Rootfs)?.path())?;
+    Ok((containerd, image))
+}
+
+/// The main job: a whole app from one image as one container, its components chained in memory.
+#[tokio::test]
+async fn an_app_runs_answers_and_ends() -> Result<()> {
+    let (containerd, image) = containerd_with("chain")?;
+    let task = containerd.container(&image, "chain").start()?;
+    assert_eq!(task.state()?, "RUNNING");
+    let answer = task.get("/").await?.json()?;
+    assert_eq!(answer["accounts"]["ledger"]["balance"], 1815);
+    let streamed = task.get("/stream?chunks=2").await?;
+    assert_eq!(streamed.text(), "entry 1 of 2\nentry 2 of 2\n");
+    assert!(task.kill("SIGTERM")?.success);
+    task.becomes("STOPPED")?;
+    assert_eq!(task.delete()?, 0, "a drained app exits with 0");
+    containerd.nothing_is_left_of("chain")
+}
+
+/// `ctr` prints the reasons and exits with an error, and nothing is left: no process, mount, cgroup, socket, bundle.
+#[test]
+fn an_app_is_refused_with_the_reason() -> Result<()> {
+    let (containerd, image) = containerd_with("refused")?;
+    let output = containerd.container(&image, "refused").run()?;
+    assert!(!output.success, "{output:?}");
+    assert!(output.stderr.contains("must_understand"), "{output:?}");
+    assert!(output.stderr.contains("failed precondition"), "{output:?}");
+    containerd.nothing_is_left_of("refused")?;
+    assert_eq!(containerd.shims(), [0; 0]);
+    // The daemon is well: the next one runs.
+    let hello = containerd.import(Packed::app("hello", Form::Rootfs)?.path())?;
+    containerd.container(&hello, "hello").start()?.address()?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn sigkill_is_137() -> Result<()> {
+    let (containerd, image) = containerd_with("hello")?;
+    let task = containerd.container(&image, "killed").start()?;
+    task.address()?;
+    assert!(task.kill("SIGKILL")?.success);
+    task.becomes("STOPPED")?;
+    assert_eq!(task.delete()?, 137);
+    containerd.nothing_is_left_of("killed")
+}
+
+/// What CRI's StopContainer relies on.
+#[test]
+fn killing_what_has_ended_is_not_found() -> Result<()> {
+    let (containerd, image) = containerd_with("hello")?;
+    let task = containerd.container(&image, "ended").start()?;
+    task.address()?;
+    task.kill("SIGTERM")?;
+    task.becomes("STOPPED")?;
+    let output = task.kill("SIGTERM")?;
+    assert!(!output.success);
+    assert!(output.stderr.contains("not found"), "{output:?}");
+    Ok(())
+}
+
+/// A request that is under way when the container is stopped is finished.
+#[tokio::test]
+async fn a_stop_drains() -> Result<()> {
+    let (containerd, image) = containerd_with("routes")?;
+    let task = containerd.container(&image, "draining").start()?;
+    let mut client = catena_test::Client::http1(task.address()?).await?;
+    let exchange = client.request(Method::GET, "/slow?ms=1500", &[]).await?;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    task.kill("SIGTERM")?;
+    assert_eq!(exchange.response().await?.text(), "at last\n");
+    task.becomes("STOPPED")?;
+    assert_eq!(task.delete()?, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn output_and_exit_code_come_through() -> Result<()> {
+    let (containerd, image) = containerd_with("command")?;
+    let mut run = containerd.container(&image, "command").attach()?;
+    assert_eq!(run.ended().await?, 0);
+    assert!(run.stdout.text().contains("done"), "{}", run.stderr.text());
+    assert!(run.stderr.text().contains("the command has run"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_command_that_fails_fails_the_container() -> Result<()> {
+    let manifest = r#"
+spin_manifest_version = 2
+[application]
+name = "failing"
+[[trigger.command]]
+component = "command"
+[component.command]
+source = "GUESTS/command.wasm"
+environment = { EXIT = "1" }
+"#;
+    let containerd = Containerd::start()?;
+    let image = containerd.import(Packed::text(manifest, Form::Rootfs)?.path())?;
+    let mut run = containerd.container(&image, "failing").attach()?;
+    assert_eq!(run.ended().await?, 1, "{}", run.stderr.text());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_guests_output_is_the_containers() -> Result<()> {
+    let (containerd, image) = containerd_with("routes")?;
+    let run = containerd.container(&image, "printing").attach()?;
+    let started = Instant::now();
+    let task = loop {
+        match catena_test::containerd::Task::find(&containerd, "printing") {
+            Ok(task) if task.pid != 0 => break task,
+            Ok(_) => {}
+            Err(error) if started.elapsed() > Duration::from_secs(20) => return Err(error),
+            Err(_) => {}
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    task.get("/print?out=to-stdout&err=to-stderr").await?;
+    run.stdout.wait_for("to-stdout").await?;
+    run.stderr.wait_for("to-stderr").await?;
+    Ok(())
+}
+
+/// The files of the app, and the variables of the container, under containerd too.
+#[tokio::test]
+async fn files_reach_the_guest() -> Result<()> {
+    let (containerd, image) = containerd_with("world")?;
+    let task = containerd.container(&image, "world").start()?;
+    let answer = task.get("/file?path=/assets/note.txt").await?;
+    assert_eq!(answer.text(), "a file of the app\n");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_read_only_root_and_no_capability_are_enough() -> Result<()> {
+    let (containerd, image) = containerd_with("chain")?;
+    let container = containerd
+        .container(&image, "confined")
+        .flags(&["--read-only", "--seccomp"]);
+    let task = container.start()?;
+    assert_eq!(task.get("/").await?.status, StatusCode::OK);
+    Ok(())
+}
+
+/// The worker's descriptors are its own: nothing of the shim's, nothing of containerd's.
+#[test]
+fn the_worker_has_only_its_own_descriptors() -> Result<()> {
+    let (containerd, image) = containerd_with("hello")?;
+    let task = containerd.container(&image, "clean").start()?;
+    task.address()?;
+    let named_sockets = fs::read_to_string("/proc/net/unix")?;
+    for (number, what) in task.descriptors()? {
+        for part in ["containerd", "/run/", "shim.sock", containerd.namespace()] {
+            // The compiled code in the node's cache is a file of the worker's own.
+            assert!(
+                !what.contains(part) || what.contains("cache"),
+                "{number}: {what}"
+            );
+        }
+        if let Some(inode) = what
+            .strip_prefix("socket:[")
+            .and_then(|w| w.strip_suffix(']'))
+        {
+            let named = named_sockets.lines().any(|line| {
+                let words: Vec<_> = line.split_whitespace().collect();
+                words.get(6) == Some(&inode) && words.len() > 7
+            });
+            assert!(!named, "{number} is a socket with a name: {what}");
+        }
+    }
+    Ok(())
+}
+
+/// The rest of the worker's confinement, as the kernel tells it.
+#[test]
+fn the_worker_is_confined() -> Result<()> {
+    let (containerd, image) = containerd_with("hello")?;
+    let task = containerd.container(&image, "confined").start()?;
+    task.address()?;
+    let status = fs::read_to_string(format!("/proc/{}/status", task.pid))?;
+    let field = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name));
+        line.and_then(|line| line.split_whitespace().nth(1))
+            .unwrap_or_default()
+            .to_owned()
+    };
+    assert_eq!(field("NoNewPrivs:"), "1");
+    for namespace in ["mnt", "pid", "ipc", "uts"] {
+        let of = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/{namespace}"));
+        assert_ne!(of(&task.pid.to_string())?, of("self")?, "{namespace}");
+    }
+    let cgroups = fs::read_to_string(format!("/proc/{}/cgroup", task.pid))?;
+    assert!(cgroups.contains("/confined"), "{cgroups}");
+    Ok(())
+}
+
+/// Names resolve although the root file system has nothing in it but the app.
+#[tokio::test]
+async fn names_resolve_in_an_empty_root() -> Result<()> {
+    let server = Upstream::start().await?;
+    let (containerd, image) = containerd_with("outbound")?;
+    let container = containerd.container(&image, "calling");
+    let container = container.env("SPIN_VARIABLE_SERVER", &server.address().to_string());
+    let task = container.start()?;
+    for host in [
+        server.address().to_string(),
+        format!("localhost:{}", server.address().port()),
+    ] {
+        let url = encode(&format!("http://{host}/"));
+        let answer = task.get(&format!("/~wildcard/call?url={url}")).await?;
+        assert_eq!(answer.status, StatusCode::OK, "{host}: {}", answer.text());
+    }
+    Ok(())
+}
+
+#[test]
+fn pids_and_metrics() -> Result<()> {
+    let (containerd, image) = containerd_with("hello")?;
+    let task = containerd.container(&image, "measured").start()?;
+    task.address()?;
+    let listed = containerd.ctr_ok(&["tasks", "ps", "measured"])?;
+    assert!(listed.contains(&task.pid.to_string()), "{listed}");
+    let metrics = containerd.ctr_ok(&["tasks", "metrics", "--format", "json", "measured"])?;
+    let metrics: serde_json::Value = serde_json::from_str(&metrics).with_context(|| metrics)?;
+    let number = |value: &serde_json::Value| value.as_u64().unwrap_or(0);
+    let memory =
+        number(&metrics["memory"]["usage"]["usage"]).max(number(&metrics["memory"]["usage"]));
+    assert!(memory > 1 << 20, "{metrics}");
+    let cpu = number(&metrics["cpu"]["usage"]["total"]).max(number(&metrics["cpu"]["usage_usec"]));
+    assert!(cpu > 0, "{metrics}");
+    Ok(())
+}
+
+/// Create, start, exit, delete: in that order.
+#[tokio::test]
+async fn events_come_in_order() -> Result<()> {
+    let (containerd, image) = containerd_with("hello")?;
+    let events = containerd.events()?;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let task = containerd.container(&image, "told").start()?;
+    task.address()?;
+    task.kill("SIGTERM")?;
+    task.becomes("STOPPED")?;
+    task.delete()?;
+    events.lines.wait_for("/tasks/delete").await?;
+    let topics: Vec<String> = events
+        .lines
+        .all()
+        .iter()
+        .filter_map(|line| {
+            line.split_whitespace()
+                .find(|word| word.starts_with("/tasks/"))
+        })
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(
+        topics,
+        [
+            "/tasks/create",
+            "/tasks/start",
+            "/tasks/exit",
+            "/tasks/delete"
+        ]
+    );
+    Ok(())
+}
+
+/// A shim serves a pod; its containers come and go one by one.
+#[tokio::test]
+async fn two_apps_in_one_pod_share_a_shim() -> Result<()> {
+    let (containerd, image) = containerd_with("hello")?;
+    let first = containerd.container(&image, "pod").in_pod("pod").start()?;
+    let second = containerd.container(&image, "side").in_pod("pod").start()?;
+    assert_eq!(containerd.shims().len(), 1);
+    for task in [&first, &second] {
+        assert_eq!(task.get("/").await?.status, StatusCode::OK);
+    }
+    second.kill("SIGTERM")?;
+    second.becomes("STOPPED")?;
+    assert_eq!(second.delete()?, 0);
+    assert_eq!(first.get("/").await?.status, StatusCode::OK);
+    first.kill("SIGTERM")?;
+    first.becomes("STOPPED")?;
+    assert_eq!(first.delete()?, 0);
+    containerd.nothing_is_left_of("side")?;
+    containerd.nothing_is_left_of("pod")
+}
+
+/// A root file system with busybox in it.
+fn busybox(containerd: &Containerd) -> Result<PathBuf> {
+    let root = containerd.path("busybox");
+    fs::create_dir_all(root.join("bin"))?;
+    fs::create_dir_all(root.join("proc"))?;
+    let busybox = ["/bin/busybox", "/usr/bin/busybox"];
+    let from = busybox.iter().find(|path| Path::new(path).is_file());
+    fs::copy(
+        from.context("busybox is missing: `make setup` installs it")?,
+        root.join("bin/busybox"),
+    )?;
+    Ok(root)
+}
+
+/// Pause and sidecars: a Linux container runs as one, under the same shim.
+#[tokio::test]
+async fn a_linux_container_in_the_same_pod() -> Result<()> {
+    let (containerd, image) = containerd_with("hello")?;
+    let root = busybox(&containerd)?.display().to_string();
+    let sleeping = containerd
+        .container(&root, "pause")
+        .in_pod("pause")
+        .flags(&["--rootfs", "--env", "PATH=/bin"])
+        .command(&["/bin/busybox", "sleep", "1000"])
+        .start()?;
+    let app = containerd
+        .container(&image, "app")
+        .in_pod("pause")
+        .start()?;
+    assert_eq!(containerd.shims().len(), 1);
+    assert_eq!(app.get("/").await?.status, StatusCode::OK);
+    let command = fs::read_to_string(format!("/proc/{}/cmdline", sleeping.pid))?;
+    assert!(command.contains("sleep\u{0}1000"), "{command:?}");
+    let mut run = containerd
+        .container(&root, "talking")
+        .in_pod("pause")
+        .flags(&["--rootfs", "--env", "PATH=/bin"])
+        .command(&["/bin/busybox", "sh", "-c", "echo from linux; exit 7"])
+        .attach()?;
+    assert_eq!(run.ended().await?, 7, "{}", run.stderr.text());
+    run.stdout.wait_for("from linux").await?;
+    sleeping.kill("SIGKILL")?;
+    sleeping.becomes("STOPPED")?;
+    assert_eq!(sleeping.delete()?, 137);
+    assert_eq!(app.get("/").await?.status, StatusCode::OK);
+    Ok(())
+}
+
+/// A shim that was killed takes its containers with it: containerd calls `delete`, and all is gone.
+#[test]
+fn delete_cleans_up_after_a_killed_shim() -> Result<()> {
+    let (containerd, image) = containerd_with("hello")?;
+    let task = containerd.container(&image, "orphan").start()?;
+    task.address()?;
+    for shim in containerd.shims() {
+        kill(Pid::from_raw(shim), Signal::SIGKILL)?;
+    }
+    let started = Instant::now();
+    while Path::new(&format!("/proc/{}", task.pid)).exists() {
+        assert!(
+            started.elapsed() < Duration::from_secs(20),
+            "the worker runs on"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // What is left of the task in containerd, if anything, may be deleted.
+    containerd.ctr(&["tasks", "delete", "--force", "orphan"])?;
+    containerd.nothing_is_left_of("orphan")
+}
+
+#[tokio::test]
+async fn a_restart_of_containerd_is_survived() -> Result<()> {
+    let (mut containerd, image) = containerd_with("hello")?;
+    let (pid, address) = {
+        let task = containerd.container(&image, "steady").start()?;
+        (task.pid, task.address()?)
+    };
+    containerd.restart()?;
+    let task = catena_test::containerd::Task::find(&containerd, "steady")?;
+    assert_eq!(task.pid, pid);
+    assert_eq!(task.state()?, "RUNNING");
+    assert_eq!(task.address()?, address);
+    assert_eq!(task.get("/").await?.status, StatusCode::OK);
+    let events = containerd.events()?;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    task.kill("SIGTERM")?;
+    task.becomes("STOPPED")?;
+    events.lines.wait_for("/tasks/exit").await?;
+    assert_eq!(task.delete()?, 0);
+    containerd.nothing_is_left_of("steady")
+}
+
+/// containerd 1.6 takes this form only; the others are tested with `catena run`.
+#[test]
+fn forms_that_this_containerd_cannot_unpack() -> Result<()> {
+    let containerd = Containerd::start()?;
+    let version = containerd.ctr_ok(&["version"])?;
+    let spin = Packed::app("hello", Form::Spin)?;
+    let path = spin.path().display().to_string();
+    let output = containerd.ctr(&["images", "import", &path])?;
+    if version.contains("1.6.2") {
+        assert!(
+            output.stderr.contains("mismatched image rootfs"),
+            "{output:?}"
+        );
+    } else {
+        assert!(output.success, "{output:?}");
+    }
+    Ok(())
+}
+
+/// The compiled code is kept: the second container of an image does not compile again.
+#[tokio::test]
+async fn a_second_container_starts_from_the_cache() -> Result<()> {
+    let (containerd, image) = containerd_with("hello")?;
+    let first = containerd.container(&image, "first").start()?;
+    assert_eq!(first.get("/").await?.status, StatusCode::OK);
+    let started = Instant::now();
+    let second = containerd.container(&image, "second").start()?;
+    assert_eq!(second.get("/").await?.status, StatusCode::OK);
+    assert!(
+        started.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        started.elapsed()
+    );
+    Ok(())
+}
