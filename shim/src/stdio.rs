@@ -1,6 +1,6 @@
 //! Standard input, output and error of a container: pipes between the container and the shim, and
-//! copies between those pipes and containerd's FIFOs. The container never holds a FIFO. The FIFOs
-//! are open in both directions here, so that they outlive a restart of containerd.
+//! copies between those pipes and containerd's FIFOs. The container never holds a FIFO. Those of the
+//! output are open in both directions here, so that they outlive a restart of containerd.
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::OwnedFd;
@@ -175,10 +175,9 @@ fn null() -> anyhow::Result<OwnedFd> {
 }
 
 fn input(path: &str, uid: u32) -> anyhow::Result<((pipe::Receiver, pipe::Sender), OwnedFd)> {
-    // Open for writing too, or it would look closed until the client opens its end.
-    let fifo = pipe::OpenOptions::new()
-        .read_write(true)
-        .open_receiver(Path::new(path))?;
+    // Read only, so that the client's end of the FIFO is the end of the input. That no client
+    // has opened it yet is no end: the kernel reports that only after there was one.
+    let fifo = pipe::OpenOptions::new().open_receiver(Path::new(path))?;
     let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     nix::unistd::fchown(&read, Some(uid.into()), None)?;
     Ok(((fifo, pipe::Sender::from_owned_fd(write)?), read))
@@ -243,6 +242,28 @@ mod tests {
             .write_all(b"typed")
             .unwrap();
         stdio.close_input();
+        let text = tokio::task::spawn_blocking(move || {
+            let mut text = String::new();
+            File::from(ends.stdin)
+                .read_to_string(&mut text)
+                .map(|_| text)
+        });
+        assert_eq!(text.await.unwrap().unwrap(), "typed");
+    }
+
+    #[tokio::test]
+    async fn input_ends_with_its_client_and_not_before_there_is_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths {
+            stdin: fifo(folder.path(), "in"),
+            ..Paths::default()
+        };
+        let uid = nix::unistd::getuid().as_raw();
+        let (_stdio, ends) = Stdio::open(&paths, uid, &TaskTracker::new()).unwrap();
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        let client = paths.stdin.clone();
+        let write = move || std::fs::write(client, "typed");
+        tokio::task::spawn_blocking(write).await.unwrap().unwrap();
         let text = tokio::task::spawn_blocking(move || {
             let mut text = String::new();
             File::from(ends.stdin)

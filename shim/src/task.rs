@@ -28,6 +28,9 @@ enum Slot {
     /// By a container that is being made.
     Creating,
     Ready(Arc<Container>),
+    /// By one that could not be made. containerd still asks to delete it, and only when that
+    /// succeeds it forgets the task at once.
+    Failed,
 }
 
 impl TaskService {
@@ -40,7 +43,8 @@ impl TaskService {
 
     /// Whether there is no container, and none is being made.
     pub(crate) fn is_idle(&self) -> bool {
-        self.lock().is_empty()
+        let failed = |slot: &Slot| matches!(slot, Slot::Failed);
+        self.lock().values().all(failed)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Slot>> {
@@ -51,11 +55,11 @@ impl TaskService {
 
     /// The container `id`; `exec_id` must be empty, as there are no further processes yet.
     fn find(&self, id: &str, exec_id: &str) -> Result<Arc<Container>, Error> {
-        let Some(Slot::Ready(container)) = self.lock().get(id).map(|slot| match slot {
-            Slot::Ready(container) => Slot::Ready(Arc::clone(container)),
-            Slot::Creating => Slot::Creating,
-        }) else {
-            return Err(Error::NotFound(format!("there is no task {id} here")));
+        let container = match self.lock().get(id) {
+            Some(Slot::Ready(container)) => Arc::clone(container),
+            Some(Slot::Creating | Slot::Failed) | None => {
+                return Err(Error::NotFound(format!("there is no task {id} here")));
+            }
         };
         if !exec_id.is_empty() {
             return Err(Error::NotFound(format!(
@@ -65,11 +69,22 @@ impl TaskService {
         Ok(container)
     }
 
+    /// Whether this asks to delete a container that could not be made; then it is forgotten.
+    fn forget_failed(&self, request: &api::DeleteRequest) -> bool {
+        let mut containers = self.lock();
+        let failed =
+            request.exec_id.is_empty() && matches!(containers.get(&request.id), Some(Slot::Failed));
+        if failed {
+            containers.remove(&request.id);
+        }
+        failed
+    }
+
     async fn create_container(&self, request: &api::CreateTaskRequest) -> Result<u32, Error> {
         let id = &request.id;
         {
             let mut containers = self.lock();
-            if containers.contains_key(id) {
+            if !matches!(containers.get(id), None | Some(Slot::Failed)) {
                 return Err(Error::AlreadyExists(format!("task {id} exists already")));
             }
             containers.insert(id.clone(), Slot::Creating);
@@ -94,7 +109,7 @@ impl TaskService {
             }
             Err(error) => {
                 tracing::warn!(id, "create: {error}");
-                containers.remove(id);
+                containers.insert(id.clone(), Slot::Failed);
                 Err(error)
             }
         }
@@ -181,6 +196,9 @@ impl Task for TaskService {
         _: &TtrpcContext,
         request: api::DeleteRequest,
     ) -> RpcResult<api::DeleteResponse> {
+        if self.forget_failed(&request) {
+            return Ok(api::DeleteResponse::default());
+        }
         let container = self.find(&request.id, &request.exec_id)?;
         let exit = container.delete(&self.daemon).await?;
         self.lock().remove(&request.id);
