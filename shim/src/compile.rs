@@ -72,6 +72,7 @@ impl Compiler<'_> {
         let (mut errors, their_errors) = io::pipe()?;
         let mut command = Command::new("/proc/self/exe");
         command
+            .arg0("catena")
             .arg("compile")
             .env_clear()
             .current_dir("/")

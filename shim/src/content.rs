@@ -34,7 +34,7 @@ pub(crate) struct ContentStore {
 #[derive(Debug)]
 pub(crate) enum Origin {
     /// An image, and its target.
-    Image(Descriptor),
+    Image(Box<Descriptor>),
     /// An image that containerd no longer has.
     Removed(String),
     /// A root file system only.
@@ -90,7 +90,7 @@ impl ContentStore {
             .digest(target.digest.parse::<oci_spec::image::Digest>()?)
             .size(u64::try_from(target.size).context("the image's target has a negative size")?)
             .build()?;
-        Ok(Origin::Image(descriptor))
+        Ok(Origin::Image(Box::new(descriptor)))
     }
 
     fn request<T>(&self, message: T) -> anyhow::Result<Request<T>> {

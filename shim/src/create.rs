@@ -49,6 +49,10 @@ pub(crate) async fn create(
     };
     let (stdio, ends) = Stdio::open(&paths, spec.uid(), &daemon.tasks)?;
     let (worker, their_channel, helper_bundle) = match workload {
+        Workload::Linux if spec.needs_no_cgroup_mount() => {
+            spec.write_without_cgroup_mount(rootfs.path(), &work.path)?;
+            (None, None, work.path.clone())
+        }
         Workload::Linux => (None, None, bundle.clone()),
         Workload::Wasm(load) => {
             let (ours, theirs) = Channel::pair().context("making a channel to the worker")?;

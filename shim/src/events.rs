@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use containerd_shim::event::Event;
-use containerd_shim::protos::protobuf::MessageDyn;
 use containerd_shim::protos::shim::event::Envelope;
 use containerd_shim::protos::shim::events::ForwardRequest;
 use containerd_shim::protos::shim_async::{Client, EventsClient};
@@ -51,7 +50,7 @@ impl Publisher {
     }
 
     /// Puts one event at the end of the queue.
-    pub(crate) fn publish(&self, event: impl Event + MessageDyn) {
+    pub(crate) fn publish(&self, event: impl Event) {
         let topic = event.topic();
         let (Ok(time), Ok(event)) = (timestamp(), convert_to_any(Box::new(event))) else {
             tracing::error!(topic, "an event could not be encoded");

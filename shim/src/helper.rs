@@ -4,8 +4,8 @@
 //! Its standard input is the channel to the shim; it writes nothing to standard output.
 
 use std::error::Error;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -15,6 +15,7 @@ use anyhow::Context as _;
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{SigHandler, Signal, signal};
 use serde::{Deserialize, Serialize};
 
@@ -81,7 +82,11 @@ fn serve() -> anyhow::Result<()> {
     let channel = Channel::from(io::stdin().as_fd().try_clone_to_owned()?);
     let (request, files) = channel.receive()?.context("the shim went away")?;
     let answer = match request {
-        Request::Create(create) => make(create, files),
+        Request::Create(create) => {
+            let notes = Notes::new()?;
+            let made = notes.during(|| make(create, files));
+            made.map_err(|error| notes.explain(error))
+        }
         Request::Start { state } => load(state)
             .and_then(|mut container| container.start().map_err(describe))
             .map(|()| Answer::Done),
@@ -144,6 +149,47 @@ fn release(container: &mut Container, worker: bool) -> anyhow::Result<Answer> {
             .context("releasing the worker")?;
     }
     Ok(Answer::Created { pid, cgroups })
+}
+
+/// What libcontainer logs, in the helper and in the processes that it forks: their errors come
+/// back without causes, and the causes are only logged.
+struct Notes {
+    file: Arc<File>,
+}
+
+impl Notes {
+    fn new() -> anyhow::Result<Notes> {
+        let file = memfd_create(c"notes", MFdFlags::MFD_CLOEXEC).context("making a log")?;
+        Ok(Notes {
+            file: Arc::new(file.into()),
+        })
+    }
+
+    fn during<T>(&self, act: impl FnOnce() -> T) -> T {
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(Arc::clone(&self.file))
+            .with_max_level(tracing::Level::ERROR)
+            .with_ansi(false)
+            .with_level(false)
+            .with_target(false)
+            .without_time()
+            .finish();
+        tracing::subscriber::with_default(subscriber, act)
+    }
+
+    /// Adds the first note, which comes from the deepest place.
+    fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+        let mut text = String::new();
+        let read = (&*self.file)
+            .rewind()
+            .and_then(|()| (&*self.file).read_to_string(&mut text));
+        match text.lines().next().map(str::trim) {
+            Some(note) if read.is_ok() && !note.is_empty() => {
+                anyhow::anyhow!("{error:#} ({note})")
+            }
+            _ => error,
+        }
+    }
 }
 
 /// Opens what libcontainer knows about a container.

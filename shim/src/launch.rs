@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio as ProcessStdio};
 
@@ -33,7 +34,7 @@ pub(crate) async fn create(
     ends: Ends,
     worker: Option<Channel>,
 ) -> anyhow::Result<Launched> {
-    let mut helper = Helper::start(daemon)?;
+    let mut helper = Helper::start(daemon, &create.id)?;
     let mut files = vec![ends.stdin.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd()];
     files.extend(worker.as_ref().map(|channel| channel.as_fd()));
     helper.channel.send(&Request::Create(create), &files)?;
@@ -58,16 +59,16 @@ pub(crate) async fn create(
 
 /// Releases a Linux container, with its hooks.
 pub(crate) async fn start(daemon: &Daemon, state: PathBuf) -> anyhow::Result<()> {
-    run(daemon, Request::Start { state }).await
+    run(daemon, "start", Request::Start { state }).await
 }
 
 /// Removes a container, with its hooks.
 pub(crate) async fn delete(daemon: &Daemon, state: PathBuf) -> anyhow::Result<()> {
-    run(daemon, Request::Delete { state }).await
+    run(daemon, "delete", Request::Delete { state }).await
 }
 
-async fn run(daemon: &Daemon, request: Request) -> anyhow::Result<()> {
-    let mut helper = Helper::start(daemon)?;
+async fn run(daemon: &Daemon, word: &str, request: Request) -> anyhow::Result<()> {
+    let mut helper = Helper::start(daemon, word)?;
     helper.channel.send(&request, &[])?;
     match helper.answer().await? {
         Answer::Failed { reason } => bail!(reason),
@@ -81,11 +82,14 @@ struct Helper {
 }
 
 impl Helper {
-    fn start(daemon: &Daemon) -> anyhow::Result<Helper> {
+    /// Starts a helper; `word` is for those who look at the list of processes, where a worker
+    /// keeps the helper's command line.
+    fn start(daemon: &Daemon, word: &str) -> anyhow::Result<Helper> {
         let (ours, theirs) = Channel::pair().context("making a channel to the helper")?;
         let mut command = Command::new("/proc/self/exe");
         command
-            .arg("helper")
+            .arg0("catena")
+            .args(["helper", word])
             .env_clear()
             .current_dir("/")
             .stdin(ProcessStdio::from(OwnedFd::from(theirs)))

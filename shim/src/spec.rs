@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use oci_spec::runtime::{LinuxNamespaceType, MountBuilder, Spec};
+use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Mount, MountBuilder, Spec};
 
 const SANDBOX_ID: &str = "io.kubernetes.cri.sandbox-id";
 const CONTAINER_TYPE: &str = "io.kubernetes.cri.container-type";
@@ -63,11 +63,7 @@ impl BundleSpec {
     /// Whether the container has a PID namespace of its own, so that the kernel ends all its
     /// processes with the first one.
     pub(crate) fn has_own_pid_namespace(&self) -> bool {
-        let linux = self.spec.linux().as_ref();
-        let namespaces = linux
-            .and_then(|linux| linux.namespaces().as_deref())
-            .unwrap_or_default();
-        namespaces.iter().any(|namespace| {
+        self.namespaces().iter().any(|namespace| {
             namespace.typ() == LinuxNamespaceType::Pid && namespace.path().is_none()
         })
     }
@@ -81,14 +77,49 @@ impl BundleSpec {
         })
     }
 
-    /// Writes the specification of a worker to `folder/config.json`: the root file system by its
-    /// absolute path, and the host's name resolution where the container has none.
+    /// Whether libcontainer cannot mount the cgroup file system: with version 1 it looks for its
+    /// own process in the host's `/proc`, by a number that counts in another PID namespace.
+    pub(crate) fn needs_no_cgroup_mount(&self) -> bool {
+        let joins = self.namespaces().iter().any(|namespace| {
+            namespace.typ() == LinuxNamespaceType::Pid && namespace.path().is_some()
+        });
+        joins && !Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+    }
+
+    /// How many processors the container may use, where it is limited to a share of their time.
+    pub(crate) fn processors(&self) -> Option<usize> {
+        let resources = self.spec.linux().as_ref()?.resources().as_ref()?;
+        let cpu = resources.cpu().as_ref()?;
+        let quota = u64::try_from(cpu.quota()?)
+            .ok()
+            .filter(|quota| *quota > 0)?;
+        let period = cpu.period().unwrap_or(100_000).max(1);
+        usize::try_from(quota.div_ceil(period)).ok()
+    }
+
+    /// Writes the specification of a Linux container to `folder/config.json`, without the cgroup
+    /// file system.
+    pub(crate) fn write_without_cgroup_mount(
+        &self,
+        rootfs: &Path,
+        folder: &Path,
+    ) -> anyhow::Result<()> {
+        let mut mounts = self.spec.mounts().clone().unwrap_or_default();
+        mounts.retain(|mount| mount.typ().as_deref() != Some("cgroup"));
+        write(self.spec.clone(), rootfs, mounts, folder)
+    }
+
+    /// Writes the specification of a worker to `folder/config.json`: without the kernel's file
+    /// systems that it does not look at, and with the host's name resolution where the container
+    /// has none.
     pub(crate) fn write_for_worker(&self, rootfs: &Path, folder: &Path) -> anyhow::Result<()> {
-        let mut spec = self.spec.clone();
-        if let Some(root) = spec.root_mut() {
-            root.set_path(rootfs.to_owned());
-        }
-        let mut mounts = spec.mounts().clone().unwrap_or_default();
+        let mut mounts = self.spec.mounts().clone().unwrap_or_default();
+        mounts.retain(|mount| {
+            !matches!(
+                mount.typ().as_deref(),
+                Some("cgroup" | "sysfs" | "mqueue" | "devpts")
+            )
+        });
         for name in ["/etc/resolv.conf", "/etc/hosts"] {
             let taken = mounts
                 .iter()
@@ -110,10 +141,26 @@ impl BundleSpec {
                 .context("describing a mount")?;
             mounts.push(mount);
         }
-        spec.set_mounts(Some(mounts));
-        let path = folder.join("config.json");
-        spec.save(&path)
-            .with_context(|| format!("writing {}", path.display()))
+        let mut spec = self.spec.clone();
+        if self.uid() != 0
+            && let Some(process) = spec.process_mut()
+            && let Some(mut capabilities) = process.capabilities().clone()
+        {
+            // A program that another user than root executes loses all but the ambient
+            // capabilities. A worker executes nothing, so it has to be given no more.
+            let kept = Some(capabilities.ambient().clone().unwrap_or_default());
+            capabilities.set_effective(kept.clone());
+            capabilities.set_permitted(kept.clone());
+            capabilities.set_inheritable(kept);
+            process.set_capabilities(Some(capabilities));
+        }
+        write(spec, rootfs, mounts, folder)
+    }
+    fn namespaces(&self) -> &[LinuxNamespace] {
+        let linux = self.spec.linux().as_ref();
+        linux
+            .and_then(|linux| linux.namespaces().as_deref())
+            .unwrap_or_default()
     }
 
     fn annotation(&self, name: &str) -> Option<&str> {
@@ -123,6 +170,17 @@ impl BundleSpec {
             .get(name)
             .map(String::as_str)
     }
+}
+
+/// Writes `folder/config.json`, with the root file system by its absolute path.
+fn write(mut spec: Spec, rootfs: &Path, mounts: Vec<Mount>, folder: &Path) -> anyhow::Result<()> {
+    if let Some(root) = spec.root_mut() {
+        root.set_path(rootfs.to_owned());
+    }
+    spec.set_mounts(Some(mounts));
+    let path = folder.join("config.json");
+    spec.save(&path)
+        .with_context(|| format!("writing {}", path.display()))
 }
 
 /// The pod that a bundle's container belongs to: all its containers share one shim.
@@ -146,6 +204,7 @@ pub(crate) fn group(bundle: &Path, id: &str) -> anyhow::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use oci_spec::runtime::Capabilities;
 
     fn bundle(json: &str) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -155,10 +214,17 @@ mod tests {
 
     const SPEC: &str = r#"{
         "ociVersion": "1.0.2",
-        "process": {"user": {"uid": 7, "gid": 7}, "args": ["/x.wasm"], "cwd": "/", "env": ["A=b=c", "D"]},
+        "process": {"user": {"uid": 7, "gid": 7}, "args": ["/x.wasm"], "cwd": "/", "env": ["A=b=c", "D"],
+            "capabilities": {"effective": ["CAP_CHOWN"], "permitted": ["CAP_CHOWN"], "bounding": ["CAP_CHOWN"]}},
         "root": {"path": "rootfs"},
-        "mounts": [{"destination": "/etc/hosts", "source": "/mine", "type": "bind"}],
-        "linux": {"namespaces": [{"type": "pid"}]},
+        "mounts": [
+            {"destination": "/etc/hosts", "source": "/mine", "type": "bind"},
+            {"destination": "/sys/fs/cgroup", "source": "cgroup", "type": "cgroup"}
+        ],
+        "linux": {
+            "namespaces": [{"type": "pid"}],
+            "resources": {"cpu": {"quota": 150000, "period": 100000}}
+        },
         "annotations": {"io.kubernetes.cri.container-type": "container"}
     }"#;
 
@@ -185,6 +251,7 @@ mod tests {
         assert_eq!(spec.env(), [("A".to_owned(), "b=c".to_owned())]);
         assert_eq!(spec.args(), ["/x.wasm"]);
         assert_eq!(spec.uid(), 7);
+        assert_eq!(spec.processors(), Some(2));
         assert!(spec.has_own_pid_namespace() && !spec.is_sandbox() && !spec.has_late_hooks());
     }
 
@@ -208,6 +275,11 @@ mod tests {
             mount.and_then(|mount| mount.source().clone())
         };
         assert_eq!(source("/etc/hosts"), Some("/mine".into()));
+        assert_eq!(source("/sys/fs/cgroup"), None);
+        let process = written.process().as_ref().unwrap();
+        let capabilities = process.capabilities().as_ref().unwrap();
+        assert_eq!(capabilities.effective(), &Some(Capabilities::new()));
+        assert_eq!(capabilities.bounding().as_ref().unwrap().len(), 1);
         assert_eq!(
             source("/etc/resolv.conf"),
             fs::canonicalize("/etc/resolv.conf").ok()

@@ -61,10 +61,6 @@ impl WorkerExecutor {
 }
 
 impl Executor for WorkerExecutor {
-    #[expect(
-        clippy::exit,
-        reason = "there is nothing to return to: this process was to execute"
-    )]
     fn exec(&self, _: &Spec) -> Result<(), ExecutorError> {
         let channel =
             shed(&self.channel).map_err(|error| ExecutorError::Other(error.to_string()))?;
@@ -75,6 +71,7 @@ impl Executor for WorkerExecutor {
             Ok(thread) => thread.join().unwrap_or(101),
             Err(_) => 101,
         };
+        // There is nothing to return to: this process was to become another program.
         std::process::exit(code)
     }
 

@@ -96,11 +96,9 @@ pub(crate) fn prepare(
     let Some(image) = image else {
         return Ok(Workload::Linux);
     };
-    let env = spec.env();
-    check(&image, &env)?;
-    Ok(Workload::Wasm(Box::new(assign(
-        daemon, &image, env, options, work,
-    )?)))
+    check(&image, &spec.env())?;
+    let assignment = assign(daemon, &image, spec, options, work)?;
+    Ok(Workload::Wasm(Box::new(assignment)))
 }
 
 /// All reasons why this application cannot run in this environment, together.
@@ -133,7 +131,7 @@ pub(crate) fn check(image: &Image, env: &[(String, String)]) -> Result<(), LoadE
 fn assign(
     daemon: &Daemon,
     image: &Image,
-    env: Vec<(String, String)>,
+    spec: &BundleSpec,
     options: &Options,
     work: &Path,
 ) -> Result<Assignment, Error> {
@@ -175,9 +173,10 @@ fn assign(
     let lockfile = image.lockfile().to_vec();
     Ok(Assignment {
         lockfile,
-        env,
+        env: spec.env(),
         components,
         ca_roots,
+        processors: spec.processors(),
     })
 }
 

@@ -22,6 +22,8 @@ pub(crate) struct Assignment {
     pub(crate) components: Vec<ComponentFiles>,
     /// The host's certificate authorities.
     pub(crate) ca_roots: Option<File>,
+    /// How many processors the container may use, where it is limited.
+    pub(crate) processors: Option<usize>,
 }
 
 /// One component's open files.
@@ -42,6 +44,7 @@ struct Description {
     /// Each component's name, and whether it has files.
     components: Vec<(String, bool)>,
     ca_roots: bool,
+    processors: Option<usize>,
 }
 
 /// A message with files and how many more come after it.
@@ -63,6 +66,7 @@ impl Assignment {
                 .map(|component| (component.id.clone(), component.files.is_some()))
                 .collect(),
             ca_roots: self.ca_roots.is_some(),
+            processors: self.processors,
         };
         let mut memory = File::from(memfd_create(c"assignment", MFdFlags::MFD_CLOEXEC)?);
         memory.write_all(&serde_json::to_vec(&description)?)?;
@@ -115,6 +119,7 @@ impl Assignment {
             env: description.env,
             components,
             ca_roots,
+            processors: description.processors,
         })
     }
 }
@@ -140,6 +145,7 @@ mod tests {
             env: vec![("A".into(), "b".into())],
             components: components.collect(),
             ca_roots: Some(file("roots")),
+            processors: Some(2),
         };
         let (ours, theirs) = Channel::pair().unwrap();
         sent.send(&ours).unwrap();
@@ -153,6 +159,7 @@ mod tests {
         };
         assert_eq!(received.lockfile, b"{}");
         assert_eq!(received.env, sent.env);
+        assert_eq!(received.processors, Some(2));
         assert_eq!(text(received.ca_roots.unwrap()), "roots");
         assert_eq!(received.components.len(), 300);
         for (number, component) in received.components.into_iter().enumerate() {

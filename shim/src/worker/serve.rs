@@ -23,6 +23,7 @@ const UNFIT: i32 = 1;
 pub(super) fn run(channel: Channel) -> i32 {
     let prepared = Assignment::receive(&channel).and_then(|assignment| {
         let threads = thread::available_parallelism().map_or(1, usize::from);
+        let threads = threads.min(assignment.processors.unwrap_or(threads));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
             .enable_all()
@@ -94,6 +95,7 @@ fn load(assignment: Assignment) -> anyhow::Result<Server> {
         env,
         components,
         ca_roots,
+        processors: _,
     } = assignment;
     let config =
         Config::from_env(&env).map_err(|problems| anyhow::Error::msg(problems.join("; ")))?;
