@@ -63,7 +63,7 @@ deny: ## Licences and known vulnerabilities of the dependencies
 
 .PHONY: bench
 bench: build guests ## Measures, and prints the table
-	env --unset=RUST_BACKTRACE $(CARGO) run --release --locked --workspace --bin bench
+	env --unset=RUST_BACKTRACE target/release/bench
 
 .PHONY: fuzz
 fuzz: ## Fuzzes every target for FUZZ_SECONDS (needs nightly and cargo-fuzz)

@@ -33,7 +33,7 @@ pub(crate) struct ComponentIndex(pub(crate) usize);
 /// What wakes a guest.
 pub(crate) enum Event {
     /// A request, from a client or from another guest.
-    Http(HttpEvent),
+    Http(Box<HttpEvent>),
     /// The one run of a WASI command.
     Command(ComponentIndex),
 }

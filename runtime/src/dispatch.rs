@@ -34,7 +34,7 @@ impl Call for Dispatcher {
         Box::pin(async move {
             match event {
                 Event::Http(event) => self
-                    .deliver(event)
+                    .deliver(*event)
                     .await
                     .inspect_err(|error| tracing::warn!("{error}"))
                     .map(Reply::Http),

@@ -168,10 +168,10 @@ enum Version {
 }
 
 /// Looks at the first bytes of a connection without taking them: HTTP/2 begins
-/// with the preface `PRI * HTTP/2.0` (RFC 9113, section 3.4), and no request of
-/// HTTP/1 begins so.
+/// with a preface (RFC 9113, section 3.4), and no request of HTTP/1 begins so.
+/// All of it is awaited here, where there is a limit in time.
 async fn version(stream: &TcpStream) -> io::Result<Version> {
-    const PREFACE: &[u8; 3] = b"PRI";
+    const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let mut start = [0; PREFACE.len()];
     loop {
         let count = stream.peek(&mut start).await?;

@@ -77,38 +77,36 @@ impl Outbound {
     /// `HttpRequestDenied` when the component may not call that host,
     /// `DestinationNotFound` when no component has the name, and what the
     /// network gives. A component that fails is a response, not an error.
-    pub(crate) fn send(
+    pub(crate) async fn send(
         self: Arc<Self>,
         sender: Sender,
         mut request: Request<Body>,
         options: Option<RequestOptions>,
-    ) -> impl Future<Output = Result<Response<Body>, Error>> + Send + 'static {
-        async move {
-            let authority = request
-                .uri()
-                .authority()
-                .ok_or(Error::HttpRequestUriInvalid)?
-                .clone();
-            let host = authority.host();
-            if let Some(name) = chained_name(host) {
-                let component = self.component(name)?;
-                let host = HeaderValue::try_from(format!("{name}.{CHAIN_DOMAIN}"))
-                    .map_err(|_| Error::HttpRequestUriInvalid)?;
-                request.headers_mut().insert(HOST, host);
-                let to = To::Component(component);
-                return self.dispatch(sender, to, name, request).await;
-            }
-            if host.eq_ignore_ascii_case("self") || host.eq_ignore_ascii_case(SELF_AUTHORITY) {
-                if !self.allowed.allows_self() {
-                    return Err(denied(host, "self"));
-                }
-                request
-                    .headers_mut()
-                    .insert(HOST, HeaderValue::from_static(SELF_HOST));
-                return self.dispatch(sender, To::Route, "self", request).await;
-            }
-            self.network(&authority, request, options).await
+    ) -> Result<Response<Body>, Error> {
+        let authority = request
+            .uri()
+            .authority()
+            .ok_or(Error::HttpRequestUriInvalid)?
+            .clone();
+        let host = authority.host();
+        if let Some(name) = chained_name(host) {
+            let component = self.component(name)?;
+            let host = HeaderValue::try_from(format!("{name}.{CHAIN_DOMAIN}"))
+                .map_err(|_| Error::HttpRequestUriInvalid)?;
+            request.headers_mut().insert(HOST, host);
+            let to = To::Component(component);
+            return self.dispatch(sender, to, name, request).await;
         }
+        if host.eq_ignore_ascii_case("self") || host.eq_ignore_ascii_case(SELF_AUTHORITY) {
+            if !self.allowed.allows_self() {
+                return Err(denied(host, "self"));
+            }
+            request
+                .headers_mut()
+                .insert(HOST, HeaderValue::from_static(SELF_HOST));
+            return self.dispatch(sender, To::Route, "self", request).await;
+        }
+        self.network(&authority, request, options).await
     }
 
     /// The component `name`, if this one may call it.
@@ -158,11 +156,11 @@ impl Outbound {
             depth,
             caller: sender.life,
         };
-        let event = Event::Http(HttpEvent {
+        let event = Event::Http(Box::new(HttpEvent {
             to,
             request,
             origin,
-        });
+        }));
         match sender.call.call(event).await {
             Ok(Reply::Http(response)) => Ok(response),
             Ok(Reply::Exit(_)) => Err(Error::InternalError(None)),

@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::app::allowed_hosts::AllowedHosts;
 use crate::app::variables;
-use crate::app::{App, HttpTarget, Trigger};
+use crate::app::{App, HttpRoute, HttpTarget, Trigger};
 use crate::call::{Call, ComponentIndex, Event, Reply};
 use crate::config::Config;
 use crate::dispatch::Dispatcher;
@@ -193,13 +193,17 @@ impl Server {
         })
     }
 
-    /// Opens the port, if any trigger of the application needs one.
+    /// Opens the port, if any HTTP trigger of the application has a route.
     ///
     /// # Errors
     /// When the port cannot be had; the sentence says what to set.
     pub async fn bind(self) -> anyhow::Result<Bound> {
-        let has_http = self.app.http_triggers().next().is_some();
-        let listener = if has_http {
+        // Private components are called by others, and need no port.
+        let reachable = self
+            .app
+            .http_triggers()
+            .any(|trigger| matches!(trigger.route, HttpRoute::Path(_)));
+        let listener = if reachable {
             let settings = Settings {
                 header_timeout: self.config.header_timeout,
                 max_header_bytes: self.config.max_header_bytes,
@@ -221,7 +225,7 @@ impl Server {
 }
 
 impl Bound {
-    /// Where the application listens; `None` when it has no HTTP trigger.
+    /// Where the application listens; `None` when it has no HTTP route.
     pub fn addr(&self) -> Option<SocketAddr> {
         self.listener.as_ref()?.addr().ok()
     }
@@ -240,16 +244,20 @@ impl Bound {
             threads,
         } = self.server;
         let trim = tracker.spawn(trim(Arc::clone(&dispatcher)));
-        let commands = run_commands(&app, &dispatcher);
         let exit_code = match self.listener {
+            // Nothing can reach such an application but its own commands.
+            None if app.command_triggers().next().is_none() => {
+                shutdown.await;
+                0
+            }
             None => tokio::select! {
-                code = commands => code,
+                code = run_commands(&app, &dispatcher) => code,
                 () = shutdown => 0,
             },
             Some(listener) => {
                 let serve = listener.run(Arc::clone(&dispatcher), shutdown, config.drain_timeout);
                 let forever = async {
-                    commands.await;
+                    run_commands(&app, &dispatcher).await;
                     std::future::pending::<()>().await;
                 };
                 tokio::select! {

@@ -17,7 +17,7 @@ use crate::pack::{Form, Packed};
 use crate::workspace;
 
 /// What the first line of a server that listens says before its address.
-const LISTENING: &str = "listening on http://";
+const LISTENING: &str = " on http://";
 
 /// A run of `catena run` to come.
 pub struct Catena {
@@ -41,14 +41,20 @@ impl Catena {
         Ok(run)
     }
 
-    /// Serves the image, folder or `.wasm` file at `path`.
+    /// Serves the image, folder or `.wasm` file at `path`. Compiled code is kept between tests.
     pub fn image(path: &Path) -> Self {
-        Self {
+        let run = Self {
             image: path.into(),
             packed: None,
             arguments: Vec::new(),
             environment: Vec::new(),
-        }
+        };
+        run.cache(&workspace::root().join("target/test-cache"))
+    }
+
+    /// Keeps compiled code in this folder instead.
+    pub fn cache(self, folder: &Path) -> Self {
+        self.host_env("CATENA_CACHE_DIR", folder)
     }
 
     /// Adds a variable to the container's environment (`--env`).

@@ -84,6 +84,8 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
             .arg("--config")
             .arg(self.path("config.toml"))
             .env("PATH", format!("{}:{path}", self.path("bin").display()))
+            // Its shims inherit this: compiled code of the daemon's own.
+            .env("CATENA_CACHE_DIR", self.path("cache"))
             .env_remove("RUST_BACKTRACE")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

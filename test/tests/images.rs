@@ -23,9 +23,10 @@ async fn serves_hello(image: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What is said of an image that must be refused.
+/// What is said of an image that must be refused, where nothing of it was ever compiled.
 async fn refusal(image: &Path) -> Result<String> {
-    let run = Catena::image(image).finish().await?;
+    let cache = tempfile::TempDir::new()?;
+    let run = Catena::image(image).cache(cache.path()).finish().await?;
     assert!(!run.status.success(), "{run:?}");
     assert!(!run.stderr.contains("panicked"), "{run:?}");
     Ok(run.stderr)

@@ -1,6 +1,11 @@
 //! Keeps the layers of the runtime library in order: a module uses only those
 //! above it in the list at the top of `runtime/src/lib.rs`.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "the whole file is a test, also its helpers"
+)]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

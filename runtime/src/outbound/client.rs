@@ -136,20 +136,12 @@ fn root_store(roots: Option<&[u8]>) -> anyhow::Result<RootCertStore> {
 fn from_client(error: &hyper_util::client::legacy::Error) -> Error {
     let mut source = error.source();
     while let Some(cause) = source {
-        if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
-            return match tls {
-                rustls::Error::InvalidCertificate(_) => Error::TlsCertificateError,
-                _ => Error::TlsProtocolError,
-            };
-        }
         if let Some(io) = cause.downcast_ref::<io::Error>() {
-            if let Some(inner) = io.get_ref() {
-                if let Some(tls) = inner.downcast_ref::<rustls::Error>() {
-                    return match tls {
-                        rustls::Error::InvalidCertificate(_) => Error::TlsCertificateError,
-                        _ => Error::TlsProtocolError,
-                    };
-                }
+            if let Some(tls) = tls_cause(io) {
+                return match tls {
+                    rustls::Error::InvalidCertificate(_) => Error::TlsCertificateError,
+                    _ => Error::TlsProtocolError,
+                };
             }
             match io.kind() {
                 io::ErrorKind::ConnectionRefused => return Error::ConnectionRefused,
@@ -185,6 +177,16 @@ fn from_client(error: &hyper_util::client::legacy::Error) -> Error {
         Error::DestinationUnavailable
     } else {
         Error::HttpProtocolError
+    }
+}
+
+/// The TLS error in an I/O error, which may be wrapped more than once; `source`
+/// would step over it.
+fn tls_cause(error: &io::Error) -> Option<&rustls::Error> {
+    let inner = error.get_ref()?;
+    match inner.downcast_ref::<io::Error>() {
+        Some(inner) => tls_cause(inner),
+        None => inner.downcast_ref(),
     }
 }
 

@@ -62,20 +62,18 @@ fn measure(parts: &[&str]) -> Result<()> {
         process::load_average()?
     );
     let mut goals = Goals::default();
-    {
-        let _awake = process::spinners()?;
-        if wanted("throughput") {
-            throughput::run(&runtime, &mut goals)?;
-        }
-        if wanted("chain") {
-            chain::run(&runtime, &mut goals)?;
-        }
-        if wanted("requests") {
-            cost::requests(&runtime)?;
-        }
+    let _awake = process::spinners()?;
+    if wanted("throughput") {
+        throughput::run(&runtime, &mut goals)?;
+    }
+    if wanted("chain") {
+        chain::run(&runtime, &mut goals)?;
     }
     if wanted("startup") {
         startup::run(&mut goals)?;
+    }
+    if wanted("requests") {
+        cost::requests(&runtime)?;
     }
     if wanted("memory") {
         cost::memory_of_second()?;

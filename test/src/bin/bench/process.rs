@@ -123,7 +123,7 @@ pub(crate) fn spin() {
     }
 }
 
-/// Waits until the kernel and what ran before have come to rest, or says so in the table's heading.
+/// How many tasks wanted to run in the last minute: what stands in the heading, so that a busy machine shows.
 pub(crate) fn load_average() -> Result<f64> {
     let text = fs::read_to_string("/proc/loadavg")?;
     let first = text.split_whitespace().next().unwrap_or_default();

@@ -83,6 +83,9 @@ impl Goals {
 
     /// Prints them all.
     pub(crate) fn print(self) {
+        if self.rows.is_empty() {
+            return;
+        }
         let mut table = Table::new(&["goal", "measured", "wanted", ""]);
         for row in self.rows {
             table.row(row);
