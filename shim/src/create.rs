@@ -49,8 +49,8 @@ pub(crate) async fn create(
     };
     let (stdio, ends) = Stdio::open(&paths, spec.uid(), &daemon.tasks)?;
     let (worker, their_channel, helper_bundle) = match workload {
-        Workload::Linux if spec.needs_no_cgroup_mount() => {
-            spec.write_without_cgroup_mount(rootfs.path(), &work.path)?;
+        Workload::Linux if spec.needs_mending() => {
+            spec.write_mended(rootfs.path(), &work.path)?;
             (None, None, work.path.clone())
         }
         Workload::Linux => (None, None, bundle.clone()),

@@ -12,6 +12,9 @@ const SANDBOX_ID: &str = "io.kubernetes.cri.sandbox-id";
 const CONTAINER_TYPE: &str = "io.kubernetes.cri.container-type";
 const GROUP: &str = "io.containerd.runc.v2.group";
 
+/// Where programs are looked for when nobody says where.
+const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
 /// What a bundle says about its container.
 #[derive(Debug)]
 pub(crate) struct BundleSpec {
@@ -77,9 +80,20 @@ impl BundleSpec {
         })
     }
 
+    /// Whether libcontainer cannot take the specification of a Linux container as it is.
+    pub(crate) fn needs_mending(&self) -> bool {
+        self.needs_no_cgroup_mount() || self.has_no_path()
+    }
+
+    /// Whether the environment has no `PATH`: runc then looks in the usual folders, libcontainer
+    /// gives up.
+    fn has_no_path(&self) -> bool {
+        !self.env().iter().any(|(name, _)| name == "PATH")
+    }
+
     /// Whether libcontainer cannot mount the cgroup file system: with version 1 it looks for its
     /// own process in the host's `/proc`, by a number that counts in another PID namespace.
-    pub(crate) fn needs_no_cgroup_mount(&self) -> bool {
+    fn needs_no_cgroup_mount(&self) -> bool {
         let joins = self.namespaces().iter().any(|namespace| {
             namespace.typ() == LinuxNamespaceType::Pid && namespace.path().is_some()
         });
@@ -97,16 +111,22 @@ impl BundleSpec {
         usize::try_from(quota.div_ceil(period)).ok()
     }
 
-    /// Writes the specification of a Linux container to `folder/config.json`, without the cgroup
-    /// file system.
-    pub(crate) fn write_without_cgroup_mount(
-        &self,
-        rootfs: &Path,
-        folder: &Path,
-    ) -> anyhow::Result<()> {
+    /// Writes the specification of a Linux container to `folder/config.json`, as libcontainer can
+    /// take it.
+    pub(crate) fn write_mended(&self, rootfs: &Path, folder: &Path) -> anyhow::Result<()> {
         let mut mounts = self.spec.mounts().clone().unwrap_or_default();
-        mounts.retain(|mount| mount.typ().as_deref() != Some("cgroup"));
-        write(self.spec.clone(), rootfs, mounts, folder)
+        if self.needs_no_cgroup_mount() {
+            mounts.retain(|mount| mount.typ().as_deref() != Some("cgroup"));
+        }
+        let mut spec = self.spec.clone();
+        if self.has_no_path()
+            && let Some(process) = spec.process_mut()
+        {
+            let mut env = process.env().clone().unwrap_or_default();
+            env.push(DEFAULT_PATH.to_owned());
+            process.set_env(Some(env));
+        }
+        write(spec, rootfs, mounts, folder)
     }
 
     /// Writes the specification of a worker to `folder/config.json`: without the kernel's file

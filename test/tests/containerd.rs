@@ -328,7 +328,7 @@ async fn a_linux_container_in_the_same_pod() -> Result<()> {
     let sleeping = containerd
         .container(&root, "pause")
         .in_pod("pause")
-        .flags(&["--rootfs", "--env", "PATH=/bin"])
+        .flags(&["--rootfs"])
         .command(&["/bin/busybox", "sleep", "1000"])
         .start()?;
     let app = containerd
@@ -342,7 +342,7 @@ async fn a_linux_container_in_the_same_pod() -> Result<()> {
     let mut run = containerd
         .container(&root, "talking")
         .in_pod("pause")
-        .flags(&["--rootfs", "--env", "PATH=/bin"])
+        .flags(&["--rootfs"])
         .command(&["/bin/busybox", "sh", "-c", "echo from linux; exit 7"])
         .attach()?;
     assert_eq!(run.ended().await?, 7, "{}", run.stderr.text());

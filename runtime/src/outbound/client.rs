@@ -24,9 +24,9 @@ use crate::body::Body;
 /// How long an outgoing request may take, where the guest does not say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Timeouts {
-    /// To a connection, TLS included.
+    /// To a TCP connection.
     pub(crate) connect: Duration,
-    /// From there to the response's head.
+    /// To the response's head, connecting included.
     pub(crate) first_byte: Duration,
     /// Between two frames of the response's body.
     pub(crate) between_bytes: Duration,
@@ -87,16 +87,15 @@ impl Client {
         options: Option<RequestOptions>,
     ) -> Result<Response<Body>, Error> {
         let options = options.unwrap_or_default();
-        let connect = options.connect_timeout.unwrap_or(self.timeouts.connect);
         let first_byte = options
             .first_byte_timeout
             .unwrap_or(self.timeouts.first_byte);
         let between = options
             .between_bytes_timeout
             .unwrap_or(self.timeouts.between_bytes);
-        // The pool hides when a connection stands, so that the limit for the
-        // head counts from the start and grows by the time to connect.
-        let response = tokio::time::timeout(connect + first_byte, self.inner.request(request))
+        // The pool hides when a connection stands, so that the time to connect is
+        // part of the time to the head, and only catena's own limit binds it.
+        let response = tokio::time::timeout(first_byte, self.inner.request(request))
             .await
             .map_err(|_| Error::ConnectionReadTimeout)?
             .map_err(|error| from_client(&error))?;
