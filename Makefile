@@ -43,7 +43,7 @@ images: build guests ## Packs the example apps, in every form, into target/image
 
 .PHONY: run
 run: setup images ## From nothing to an answer of a chained app under containerd (as root)
-	$(CARGO) run --release --locked --workspace --bin demo
+	target/release/demo
 
 .PHONY: test
 test: build guests ## Runs every test (as root: those of containerd need it)

@@ -167,7 +167,7 @@ fn pool(limits: &Limits) -> PoolingAllocationConfig {
         .total_core_instances(limits.instances.saturating_mul(CORE_INSTANCES))
         .total_tables(limits.instances.saturating_mul(TABLES))
         .total_memories(limits.instances.saturating_mul(MEMORIES))
-        .total_stacks(limits.instances.saturating_mul(2))
+        .total_stacks(limits.instances)
         .max_memory_size(limits.memory)
         .table_elements(limits.table_elements)
         .linear_memory_keep_resident(KEEP_MEMORY)

@@ -8,15 +8,17 @@
 //! costs no task and no wake-up of another thread, and all of it is cancelled
 //! when its driver is dropped.
 
-use std::pin::Pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use futures_util::task::AtomicWaker;
+use tokio::task::unconstrained;
 
 /// What a guest waits for outside of its store.
 pub(crate) type Errand = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -25,6 +27,8 @@ pub(crate) type Errand = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub(crate) type Work<E> = Pin<Box<dyn Future<Output = Result<(), E>> + Send>>;
 
 /// How often a driver polls a guest that wakes itself before it lets others run.
+/// tokio's own budget does not apply meanwhile: it would make what is ready look
+/// as if it were not.
 const MAX_TURNS: u32 = 64;
 
 /// How long it does so.
@@ -192,7 +196,8 @@ impl<E> Future for Driver<E> {
         let mut turns = 0;
         let result = loop {
             life.woken.store(false, Ordering::SeqCst);
-            let result = this.turn();
+            let result =
+                ready!(pin!(unconstrained(poll_fn(|_| Poll::Ready(this.turn())))).poll(cx));
             turns += 1;
             if result.is_ready() || !life.woken.load(Ordering::SeqCst) || turns == MAX_TURNS {
                 break result;

@@ -12,11 +12,11 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio_util::task::TaskTracker;
 
 use crate::app::allowed_hosts::AllowedHosts;
@@ -125,7 +125,7 @@ impl Server {
         };
         let upstreams = Arc::new(Upstreams {
             components: chainable(&app),
-            client: Client::new(ca_roots.as_deref(), timeouts)?,
+            client: Client::new(ca_roots, timeouts),
             max_depth: config.chain_depth,
         });
         let (commons, threads) = commons(&engine, &config)?;
@@ -270,10 +270,19 @@ impl Bound {
         trim.abort();
         tracker.close();
         let _ = tokio::time::timeout(config.drain_timeout, tracker.wait()).await;
-        // With the guests gone the output threads write what is left and end;
-        // a reader that does not read must not hold up the end for long.
+        // Idle instances know the dispatcher, which knows them.
+        for guest in &dispatcher.guests {
+            guest.clear_shelf();
+        }
         drop(dispatcher);
-        let written = tokio::task::spawn_blocking(move || threads.map(JoinHandle::join));
+        // With the guests gone the output threads write what is left and end. A
+        // reader that does not read must not hold up the end for long, so that
+        // no task of the runtime waits for them.
+        let (tell, written) = oneshot::channel();
+        thread::spawn(move || {
+            let _ = threads.map(JoinHandle::join);
+            let _ = tell.send(());
+        });
         let _ = tokio::time::timeout(FLUSH, written).await;
         exit_code
     }

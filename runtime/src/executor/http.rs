@@ -65,13 +65,13 @@ pub(crate) async fn respond(
     let (mut driver, mut head, life) = start(guest, work);
     let mut answer = |cx: &mut Context<'_>| {
         let result = Pin::new(&mut driver).poll(cx);
-        match (Pin::new(&mut head).poll(cx), result) {
-            (Poll::Ready(Ok(Ok(response))), result) => Poll::Ready(Ok((response, result))),
-            (Poll::Ready(Ok(Err(reason))), _) => Poll::Ready(Err(failed(guest, reason))),
-            (_, Poll::Ready(Err(error))) => Poll::Ready(Err(error)),
-            (_, Poll::Ready(Ok(()))) => Poll::Ready(Err(failed(guest, NO_RESPONSE))),
-            // The sender is dropped a moment before the guest's end is known.
-            (_, Poll::Pending) => Poll::Pending,
+        // The head is only ever sent from within the poll above.
+        match (head.try_recv(), result) {
+            (Ok(Ok(response)), result) => Poll::Ready(Ok((response, result))),
+            (Ok(Err(reason)), _) => Poll::Ready(Err(failed(guest, reason))),
+            (Err(_), Poll::Ready(Err(error))) => Poll::Ready(Err(error)),
+            (Err(_), Poll::Ready(Ok(()))) => Poll::Ready(Err(failed(guest, NO_RESPONSE))),
+            (Err(_), Poll::Pending) => Poll::Pending,
         }
     };
     // Most guests answer at the first poll, and need no timer.

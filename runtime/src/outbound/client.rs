@@ -4,16 +4,18 @@
 use std::error::Error as _;
 use std::io;
 use std::pin::Pin;
+use std::sync::OnceLock;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::uri::Scheme;
 use http::{Request, Response};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::time::{Instant, Sleep};
@@ -43,38 +45,56 @@ impl Default for Timeouts {
 }
 
 /// A pool of connections to real hosts.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Client {
-    inner: hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, Body>,
+    plain: Pool<HttpConnector>,
+    /// Made when it is first needed: reading the certificate authorities would
+    /// delay the start of every application.
+    tls: OnceLock<Option<Pool<HttpsConnector<HttpConnector>>>>,
+    roots: Option<Vec<u8>>,
     timeouts: Timeouts,
 }
+
+type Pool<C> = hyper_util::client::legacy::Client<C, Body>;
 
 impl Client {
     /// A client that trusts the certificate authorities in `roots` (PEM), or
     /// the system's where there are none.
-    ///
-    /// # Errors
-    /// When `roots` is not PEM, or TLS cannot be set up.
-    pub(crate) fn new(roots: Option<&[u8]>, timeouts: Timeouts) -> anyhow::Result<Self> {
-        let tls =
-            ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
-                .with_safe_default_protocol_versions()?
-                .with_root_certificates(root_store(roots)?)
-                .with_no_client_auth();
-        let mut tcp = HttpConnector::new();
+    pub(crate) fn new(roots: Option<Vec<u8>>, timeouts: Timeouts) -> Self {
+        Self {
+            plain: pool(tcp(timeouts)),
+            tls: OnceLock::new(),
+            roots,
+            timeouts,
+        }
+    }
+
+    /// The pool for TLS; none when it cannot be set up, which is logged once.
+    fn tls(&self) -> Option<&Pool<HttpsConnector<HttpConnector>>> {
+        let make = || match self.make_tls() {
+            Ok(pool) => Some(pool),
+            Err(error) => {
+                tracing::error!("https requests cannot be made: {error:#}");
+                None
+            }
+        };
+        self.tls.get_or_init(make).as_ref()
+    }
+
+    fn make_tls(&self) -> anyhow::Result<Pool<HttpsConnector<HttpConnector>>> {
+        let provider = rustls::crypto::ring::default_provider();
+        let tls = ClientConfig::builder_with_provider(provider.into())
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(root_store(self.roots.as_deref())?)
+            .with_no_client_auth();
+        let mut tcp = tcp(self.timeouts);
         tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(timeouts.connect));
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)
-            .https_or_http()
+            .https_only()
             .enable_all_versions()
             .wrap_connector(tcp);
-        let inner = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(90))
-            .build(connector);
-        Ok(Self { inner, timeouts })
+        Ok(pool(connector))
     }
 
     /// Sends a request to the host in its URI.
@@ -95,7 +115,14 @@ impl Client {
             .unwrap_or(self.timeouts.between_bytes);
         // The pool hides when a connection stands, so that the time to connect is
         // part of the time to the head, and only catena's own limit binds it.
-        let response = tokio::time::timeout(first_byte, self.inner.request(request))
+        let response = if request.uri().scheme() == Some(&Scheme::HTTPS) {
+            self.tls()
+                .ok_or(Error::ConfigurationError)?
+                .request(request)
+        } else {
+            self.plain.request(request)
+        };
+        let response = tokio::time::timeout(first_byte, response)
             .await
             .map_err(|_| Error::ConnectionReadTimeout)?
             .map_err(|error| from_client(&error))?;
@@ -108,6 +135,20 @@ impl Client {
             .boxed_unsync()
         }))
     }
+}
+
+fn tcp(timeouts: Timeouts) -> HttpConnector {
+    let mut tcp = HttpConnector::new();
+    tcp.set_nodelay(true);
+    tcp.set_connect_timeout(Some(timeouts.connect));
+    tcp
+}
+
+fn pool<C: Connect + Clone>(connector: C) -> Pool<C> {
+    hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(Duration::from_secs(90))
+        .build(connector)
 }
 
 fn root_store(roots: Option<&[u8]>) -> anyhow::Result<RootCertStore> {
