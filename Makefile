@@ -47,7 +47,7 @@ run: setup images ## From nothing to an answer of a chained app under containerd
 
 .PHONY: test
 test: build guests ## Runs every test (as root: those of containerd need it)
-	env --unset=RUST_BACKTRACE $(CARGO) test --release --locked --workspace
+	env --unset=RUST_BACKTRACE $(CARGO) test --release --locked --workspace --no-fail-fast
 
 .PHONY: lint
 lint: ## Format, and clippy with warnings denied

@@ -111,13 +111,19 @@ impl Engine {
                 let component = unsafe { Component::deserialize_file(&self.inner, path) };
                 component.map_err(plain)
             }
-            Code::Bytes(bytes) => {
-                #[expect(unsafe_code, reason = "native code is taken from the compiler")]
-                // SAFETY: the bytes come from `Engine::precompile`.
-                let component = unsafe { Component::deserialize(&self.inner, bytes) };
-                component.map_err(plain)
-            }
+            Code::Bytes(bytes) => self.load_bytes(bytes),
         }
+    }
+
+    /// Loads what [`Engine::precompile`] returned.
+    ///
+    /// # Errors
+    /// When another engine made it.
+    pub(crate) fn load_bytes(&self, code: &[u8]) -> anyhow::Result<Component> {
+        #[expect(unsafe_code, reason = "native code is taken from the compiler")]
+        // SAFETY: the bytes come from `Engine::precompile`.
+        let component = unsafe { Component::deserialize(&self.inner, code) };
+        component.map_err(plain)
     }
 }
 

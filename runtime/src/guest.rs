@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, bail};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use wasmtime::Store;
 use wasmtime::component::{Component, Linker};
@@ -102,37 +102,8 @@ impl Guest {
     /// When it exports nothing that an event can wake, or imports what catena
     /// does not have.
     pub(crate) fn new(input: GuestInput<'_>, commons: Arc<Commons>) -> anyhow::Result<Self> {
-        let pre = input
-            .linker
-            .instantiate_pre(input.component)
-            .map_err(|error| anyhow!("component {:?}: {error:#}", input.id))?;
-        let ty = input.component.component_type();
-        let engine = commons.engine.wasmtime();
-        let exports: Vec<String> = ty
-            .exports(engine)
-            .map(|(name, _)| name.to_owned())
-            .collect();
-        let has = |prefix: &str| exports.iter().any(|name| name.starts_with(prefix));
-        let exports = if has("wasi:http/handler@0.3") {
-            Exports::Http3(ServicePre::new(pre).map_err(plain)?)
-        } else if has("wasi:http/incoming-handler@0.2") {
-            Exports::Http2(ProxyPre::new(pre).map_err(plain)?)
-        } else if has("wasi:cli/run@0.3") {
-            Exports::Command3(P3CommandPre::new(pre).map_err(plain)?)
-        } else if has("wasi:cli/run@0.2") {
-            Exports::Command2(CommandPre::new(pre).map_err(plain)?)
-        } else {
-            return Err(anyhow!(
-                "component {:?} exports neither wasi:http/incoming-handler@0.2, \
-                 wasi:http/handler@0.3 nor wasi:cli/run, so that nothing can wake it; it exports: {}",
-                input.id,
-                if exports.is_empty() {
-                    "nothing".to_owned()
-                } else {
-                    exports.join(", ")
-                },
-            ));
-        };
+        let exports = exports(&commons.engine, input.linker, input.component)
+            .with_context(|| format!("component {:?}", input.id))?;
         Ok(Self {
             id: input.id.to_owned(),
             exports,
@@ -263,6 +234,44 @@ impl Guest {
     fn shelf(&self) -> std::sync::MutexGuard<'_, Vec<Reusable>> {
         // Nothing that can panic runs under this lock.
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Links a component and finds what can wake it.
+///
+/// # Errors
+/// When it exports nothing that an event can wake, or imports what catena does
+/// not have.
+pub(crate) fn exports(
+    engine: &Engine,
+    linker: &Linker<State>,
+    component: &Component,
+) -> anyhow::Result<Exports> {
+    let pre = linker.instantiate_pre(component).map_err(plain)?;
+    let exports: Vec<String> = component
+        .component_type()
+        .exports(engine.wasmtime())
+        .map(|(name, _)| name.to_owned())
+        .collect();
+    let has = |prefix: &str| exports.iter().any(|name| name.starts_with(prefix));
+    if has("wasi:http/handler@0.3") {
+        Ok(Exports::Http3(ServicePre::new(pre).map_err(plain)?))
+    } else if has("wasi:http/incoming-handler@0.2") {
+        Ok(Exports::Http2(ProxyPre::new(pre).map_err(plain)?))
+    } else if has("wasi:cli/run@0.3") {
+        Ok(Exports::Command3(P3CommandPre::new(pre).map_err(plain)?))
+    } else if has("wasi:cli/run@0.2") {
+        Ok(Exports::Command2(CommandPre::new(pre).map_err(plain)?))
+    } else {
+        bail!(
+            "it exports neither wasi:http/incoming-handler@0.2, wasi:http/handler@0.3 nor \
+             wasi:cli/run, so that nothing can wake it; it exports: {}",
+            if exports.is_empty() {
+                "nothing".to_owned()
+            } else {
+                exports.join(", ")
+            },
+        )
     }
 }
 

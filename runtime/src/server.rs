@@ -26,7 +26,7 @@ use crate::call::{Call, ComponentIndex, Event, Reply};
 use crate::config::Config;
 use crate::dispatch::Dispatcher;
 use crate::engine::{Code, Engine, Ticker, plain};
-use crate::guest::{Commons, Guest, GuestInput};
+use crate::guest::{self, Commons, Guest, GuestInput};
 use crate::host;
 use crate::host::stdio::Output;
 use crate::http::{Listener, Settings};
@@ -38,6 +38,19 @@ const TRIM: Duration = Duration::from_secs(5);
 
 /// How long the guests' last output may take, once all guests are gone.
 const FLUSH: Duration = Duration::from_secs(2);
+
+/// Compiles a component for [`Server::load`], and makes sure that it can be
+/// linked: what it imports is there, and something can wake it.
+///
+/// # Errors
+/// When `wasm` is not a component, or not one that can run here.
+pub fn compile(wasm: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let engine = Engine::for_compiling()?;
+    let code = engine.precompile(wasm)?;
+    let linker = host::linker(&engine).map_err(plain)?;
+    guest::exports(&engine, &linker, &engine.load_bytes(&code)?)?;
+    Ok(code)
+}
 
 /// Everything that an application needs to run.
 pub struct Input {

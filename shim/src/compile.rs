@@ -14,6 +14,7 @@ use anyhow::{Context as _, bail};
 use catena_runtime::engine::Engine;
 use catena_runtime::engine::cache::Cache;
 use catena_runtime::image::{Image, componentize};
+use catena_runtime::server;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
@@ -123,7 +124,7 @@ fn compile() -> anyhow::Result<()> {
         .read_to_end(&mut wasm)
         .context("reading the wasm")?;
     let component = componentize(&wasm)?;
-    let code = Engine::for_compiling()?.precompile(&component)?;
+    let code = server::compile(&component)?;
     let mut stdout = io::stdout();
     stdout
         .write_all(&code)

@@ -192,9 +192,12 @@ impl BundleSpec {
     }
 }
 
-/// Writes `folder/config.json`, with the root file system by its absolute path.
+/// Writes `folder/config.json`, with the root file system by its absolute path: what is relative
+/// counts from the bundle.
 fn write(mut spec: Spec, rootfs: &Path, mounts: Vec<Mount>, folder: &Path) -> anyhow::Result<()> {
-    if let Some(root) = spec.root_mut() {
+    if let Some(root) = spec.root_mut()
+        && root.path().is_relative()
+    {
         root.set_path(rootfs.to_owned());
     }
     spec.set_mounts(Some(mounts));

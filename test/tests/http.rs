@@ -526,6 +526,15 @@ async fn sigterm_drains() -> Result<()> {
     Ok(())
 }
 
+/// Instances that wait for their next request do not hold up the end.
+#[tokio::test]
+async fn sigterm_ends_an_app_with_idle_instances() -> Result<()> {
+    let mut app = Catena::app("hello-p3")?.start().await?;
+    app.get("/").await?;
+    assert_eq!(app.stop().await?.code(), Some(0));
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_drain_has_an_end() -> Result<()> {
     let app = Catena::app("routes")?.env("CATENA_DRAIN_TIMEOUT", "500ms");

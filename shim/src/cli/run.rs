@@ -11,7 +11,7 @@ use catena_runtime::config::Config;
 use catena_runtime::engine::cache::Cache;
 use catena_runtime::engine::{Code, Engine};
 use catena_runtime::image::{Image, componentize};
-use catena_runtime::server::{ComponentInput, Input, Server};
+use catena_runtime::server::{self, ComponentInput, Input, Server};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{log, workload};
@@ -91,7 +91,7 @@ fn prepare(image: &Image, folder: &Path) -> anyhow::Result<Vec<ComponentInput>> 
         let code = cache.get_or_compile(&digest.hex(), |output| {
             tracing::info!("compiling {id}");
             let wasm = image.wasm(id)?;
-            Ok(output.write_all(&engine.precompile(&componentize(&wasm)?)?)?)
+            Ok(output.write_all(&server::compile(&componentize(&wasm)?)?)?)
         });
         let code = Code::Mapped(code.with_context(|| format!("component {id:?}"))?);
         let files = match component.files.as_slice() {
