@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -52,11 +53,22 @@ pub(crate) struct Commons {
     pub(crate) instances: Arc<Semaphore>,
     /// Told when a request found no permit.
     pub(crate) pressure: Notify,
+    /// Requests that wait for a permit.
+    pub(crate) waiting: AtomicUsize,
     pub(crate) max_memory: usize,
     pub(crate) max_uses: u32,
     pub(crate) stdout: Output,
     pub(crate) stderr: Output,
     pub(crate) forbidden: wasmtime_wasi_http::ForbiddenHeaderFilter,
+}
+
+/// Counts a request that waits for a permit, for as long as it does.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// What a guest is made of.
@@ -133,6 +145,8 @@ impl Guest {
         if let Ok(permit) = Arc::clone(&instances).try_acquire_owned() {
             return Ok(permit);
         }
+        self.commons.waiting.fetch_add(1, Ordering::SeqCst);
+        let waiting = Waiting(&self.commons.waiting);
         self.commons.pressure.notify_one();
         let acquired = if depth == 0 {
             instances.acquire_owned().await
@@ -141,6 +155,7 @@ impl Guest {
                 .await
                 .map_err(|_| self.unavailable("all instances are busy (CATENA_MAX_INSTANCES)"))?
         };
+        drop(waiting);
         acquired.map_err(|_| self.unavailable("the server is stopping"))
     }
 
@@ -206,10 +221,12 @@ impl Guest {
         self.shelf().pop()
     }
 
-    /// Puts an instance back unless it has served often enough.
+    /// Puts an instance back unless it has served often enough, or its place is
+    /// wanted for another.
     pub(crate) fn put_reusable(&self, mut reusable: Reusable) {
         reusable.uses += 1;
-        if reusable.uses < self.commons.max_uses {
+        let wanted = self.commons.waiting.load(Ordering::SeqCst) > 0;
+        if reusable.uses < self.commons.max_uses && !wanted {
             reusable.since = Instant::now();
             self.shelf().push(reusable);
         }

@@ -39,6 +39,7 @@ impl State {
             table,
             memory: MemoryLimit {
                 used: 0,
+                last: 0,
                 max: max_memory,
             },
             hooks,
@@ -85,6 +86,8 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
 /// Counts the linear memory of one instance.
 struct MemoryLimit {
     used: usize,
+    /// What the last growth added, taken back when it fails after all.
+    last: usize,
     max: usize,
 }
 
@@ -95,12 +98,17 @@ impl wasmtime::ResourceLimiter for MemoryLimit {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let used = self.used.saturating_add(desired.saturating_sub(current));
+        let more = desired.saturating_sub(current);
+        let used = self.used.saturating_add(more);
         let fits = used <= self.max;
-        if fits {
-            self.used = used;
-        }
+        self.last = if fits { more } else { 0 };
+        self.used = if fits { used } else { self.used };
         Ok(fits)
+    }
+
+    fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.used -= std::mem::take(&mut self.last);
+        Ok(())
     }
 
     fn table_growing(

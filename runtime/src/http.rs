@@ -16,6 +16,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::dispatch::Dispatcher;
@@ -63,13 +65,14 @@ impl Listener {
     }
 
     /// Serves until `shutdown`, then lets the connections finish what is in
-    /// flight, for at most `drain`.
+    /// flight, for at most `drain`. Gives the moment at which the drain ends.
     pub(crate) async fn run(
         self,
         dispatcher: Arc<Dispatcher>,
         shutdown: impl Future<Output = ()>,
         drain: Duration,
-    ) {
+    ) -> Instant {
+        let closing = CancellationToken::new();
         let graceful = GracefulShutdown::new();
         let connections = TaskTracker::new();
         let mut shutdown = std::pin::pin!(shutdown);
@@ -86,6 +89,7 @@ impl Listener {
                         Arc::clone(&dispatcher),
                         self.settings,
                         graceful.watcher(),
+                        closing.clone(),
                     ));
                 }
                 // The client went away before it was accepted.
@@ -99,17 +103,20 @@ impl Listener {
         }
         drop(self.tcp);
         connections.close();
-        let finished = async {
-            graceful.shutdown().await;
-            connections.wait().await;
-        };
-        if tokio::time::timeout(drain, finished).await.is_err() {
+        let end = Instant::now() + drain;
+        // Connections that have not said anything yet have nothing to finish.
+        closing.cancel();
+        if tokio::time::timeout_at(end, graceful.shutdown())
+            .await
+            .is_err()
+        {
             tracing::warn!(
                 "{} connections did not finish within {} s and are closed",
                 connections.len(),
                 drain.as_secs_f64(),
             );
         }
+        end
     }
 }
 
@@ -120,11 +127,15 @@ async fn serve(
     dispatcher: Arc<Dispatcher>,
     settings: Settings,
     watcher: Watcher,
+    closing: CancellationToken,
 ) {
     // Small responses must not wait for the acknowledgement of earlier ones.
     let _ = stream.set_nodelay(true);
-    let Ok(Ok(version)) = tokio::time::timeout(settings.header_timeout, version(&stream)).await
-    else {
+    let version = tokio::select! {
+        version = tokio::time::timeout(settings.header_timeout, version(&stream)) => version,
+        () = closing.cancelled() => return,
+    };
+    let Ok(Ok(version)) = version else {
         return;
     };
     let local = stream.local_addr().unwrap_or(client);
@@ -172,7 +183,9 @@ enum Version {
 /// All of it is awaited here, where there is a limit in time.
 async fn version(stream: &TcpStream) -> io::Result<Version> {
     const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    const MAX_PAUSE: Duration = Duration::from_millis(100);
     let mut start = [0; PREFACE.len()];
+    let mut pause = Duration::from_millis(1);
     loop {
         let count = stream.peek(&mut start).await?;
         if count == 0 {
@@ -184,7 +197,9 @@ async fn version(stream: &TcpStream) -> io::Result<Version> {
         if count == PREFACE.len() {
             return Ok(Version::Two);
         }
-        // The rest of the preface is on its way; peek would return at once.
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        // The rest of the preface is on its way; peek would return at once. Who
+        // sends it slowly is looked at less and less often.
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(MAX_PAUSE);
     }
 }

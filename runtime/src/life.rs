@@ -195,7 +195,8 @@ impl<E> Future for Driver<E> {
         let mut started = None;
         let mut turns = 0;
         let result = loop {
-            life.woken.store(false, Ordering::SeqCst);
+            // A swap, so that this turn sees all that the waker wrote before.
+            life.woken.swap(false, Ordering::SeqCst);
             let result =
                 ready!(pin!(unconstrained(poll_fn(|_| Poll::Ready(this.turn())))).poll(cx));
             turns += 1;

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use http::header::HOST;
-use http::uri::{Authority, Scheme};
+use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri};
 use wasmtime_wasi_http::{Error, RequestOptions};
 
@@ -41,11 +41,31 @@ pub(crate) const CHAIN_DOMAIN: &str = "spin.internal";
 #[derive(Debug)]
 pub(crate) struct Upstreams {
     /// The components that can be called, by id in lower case, as in a host name.
-    pub(crate) components: HashMap<String, ComponentIndex>,
+    pub(crate) components: HashMap<String, Callee>,
     /// The client for real hosts.
     pub(crate) client: Client,
     /// How deep chained calls may nest.
     pub(crate) max_depth: u32,
+}
+
+/// A component that others can call.
+#[derive(Debug)]
+pub(crate) struct Callee {
+    index: ComponentIndex,
+    authority: Authority,
+    host: HeaderValue,
+}
+
+impl Callee {
+    /// The component with this id; none for an id that cannot be a host's name.
+    pub(crate) fn new(id: &str, index: ComponentIndex) -> Option<Self> {
+        let host = format!("{id}.{CHAIN_DOMAIN}");
+        Some(Self {
+            index,
+            authority: Authority::try_from(host.as_str()).ok()?,
+            host: HeaderValue::try_from(host).ok()?,
+        })
+    }
 }
 
 /// The guest that sends a request.
@@ -90,11 +110,10 @@ impl Outbound {
             .clone();
         let host = authority.host();
         if let Some(name) = chained_name(host) {
-            let component = self.component(name)?;
-            let host = HeaderValue::try_from(format!("{name}.{CHAIN_DOMAIN}"))
-                .map_err(|_| Error::HttpRequestUriInvalid)?;
-            request.headers_mut().insert(HOST, host);
-            let to = To::Component(component);
+            let callee = self.callee(name)?;
+            request.headers_mut().insert(HOST, callee.host.clone());
+            set_authority(&mut request, callee.authority.clone())?;
+            let to = To::Component(callee.index);
             return self.dispatch(sender, to, name, request).await;
         }
         if host.eq_ignore_ascii_case("self") || host.eq_ignore_ascii_case(SELF_AUTHORITY) {
@@ -104,33 +123,29 @@ impl Outbound {
             request
                 .headers_mut()
                 .insert(HOST, HeaderValue::from_static(SELF_HOST));
+            set_authority(&mut request, Authority::from_static(SELF_HOST))?;
             return self.dispatch(sender, To::Route, "self", request).await;
         }
         self.network(&authority, request, options).await
     }
 
     /// The component `name`, if this one may call it.
-    fn component(&self, name: &str) -> Result<ComponentIndex, Error> {
-        let found = self
-            .upstreams
-            .components
-            .get_key_value(name)
-            .or_else(|| {
-                let lower = name.to_ascii_lowercase();
-                self.upstreams.components.get_key_value(lower.as_str())
-            })
-            .map(|(_, index)| *index);
+    fn callee(&self, name: &str) -> Result<&Callee, Error> {
         if !self.allowed.allows_chain(name) {
             let host = format!("http://{name}.{CHAIN_DOMAIN}");
             return Err(denied(&host, &host));
         }
-        found.ok_or_else(|| {
-            tracing::warn!(
-                component = name,
-                "a guest called a component that the application does not have"
-            );
-            Error::DestinationNotFound
-        })
+        let components = &self.upstreams.components;
+        components
+            .get(name)
+            .or_else(|| components.get(name.to_ascii_lowercase().as_str()))
+            .ok_or_else(|| {
+                tracing::warn!(
+                    component = name,
+                    "a guest called a component that the application does not have"
+                );
+                Error::DestinationNotFound
+            })
     }
 
     /// Calls a guest of this application, whose answer streams back while the
@@ -140,7 +155,7 @@ impl Outbound {
         sender: Sender,
         to: To,
         name: &str,
-        mut request: Request<Body>,
+        request: Request<Body>,
     ) -> Result<Response<Body>, Error> {
         let depth = sender.depth + 1;
         if depth > self.upstreams.max_depth {
@@ -151,7 +166,6 @@ impl Outbound {
             tracing::warn!("{error}");
             return Ok(error.into_response());
         }
-        make_inner_uri(&mut request, to)?;
         let origin = Origin::Guest {
             depth,
             caller: sender.life,
@@ -192,6 +206,7 @@ impl Outbound {
 /// The component named by a host under `spin.internal`: exactly one label
 /// before it. The whole domain is reserved, so that no such name is looked up.
 fn chained_name(host: &str) -> Option<&str> {
+    let host = host.trim_end_matches('.');
     let name = strip_suffix_ignore_case(host, CHAIN_DOMAIN)?;
     if name.is_empty() {
         return Some(name);
@@ -202,7 +217,6 @@ fn chained_name(host: &str) -> Option<&str> {
 /// Whether `host`, with or without a port, is a name under `spin.internal`.
 pub(crate) fn is_chain_host(host: &str) -> bool {
     let host = host.rsplit_once(':').map_or(host, |(host, _port)| host);
-    let host = host.strip_suffix('.').unwrap_or(host);
     chained_name(host).is_some()
 }
 
@@ -212,22 +226,15 @@ fn strip_suffix_ignore_case<'a>(text: &'a str, suffix: &str) -> Option<&'a str> 
     tail.eq_ignore_ascii_case(suffix).then_some(head)
 }
 
-/// Chained requests are plain HTTP to the component's own name.
-/// Those to the application itself get the authority that stands for it.
-fn make_inner_uri(request: &mut Request<Body>, to: To) -> Result<(), Error> {
-    let chained = matches!(to, To::Component(_));
-    let uri = request.uri();
-    if chained && uri.scheme() == Some(&Scheme::HTTP) && uri.path_and_query().is_some() {
-        return Ok(());
-    }
+/// Requests inside the application are plain HTTP, under the callee's own name
+/// and nothing else that the caller wrote before the path.
+fn set_authority(request: &mut Request<Body>, authority: Authority) -> Result<(), Error> {
     let mut parts = std::mem::take(request.uri_mut()).into_parts();
     parts.scheme = Some(Scheme::HTTP);
-    if !chained {
-        parts.authority = Some(Authority::from_static(SELF_HOST));
-    }
+    parts.authority = Some(authority);
     parts
         .path_and_query
-        .get_or_insert(http::uri::PathAndQuery::from_static("/"));
+        .get_or_insert(PathAndQuery::from_static("/"));
     *request.uri_mut() = Uri::from_parts(parts).map_err(|_| Error::HttpRequestUriInvalid)?;
     Ok(())
 }

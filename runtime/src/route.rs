@@ -129,8 +129,9 @@ fn index(app: &App, id: &str) -> Result<ComponentIndex, String> {
 
 /// Removes what only catena may say: nobody forges `spin-*` headers.
 fn strip(headers: &mut HeaderMap) {
-    let forged = |name: &HeaderName| name.as_str().starts_with("spin-");
-    while let Some(name) = headers.keys().find(|name| forged(name)).cloned() {
+    let forged = |name: &&HeaderName| name.as_str().starts_with("spin-");
+    let names: Vec<HeaderName> = headers.keys().filter(forged).cloned().collect();
+    for name in names {
         headers.remove(name);
     }
 }

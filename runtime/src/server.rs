@@ -12,11 +12,13 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Context;
 use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::app::allowed_hosts::AllowedHosts;
@@ -30,11 +32,15 @@ use crate::guest::{self, Commons, Guest, GuestInput};
 use crate::host;
 use crate::host::stdio::Output;
 use crate::http::{Listener, Settings};
-use crate::outbound::{Client, Outbound, Timeouts, Upstreams};
+use crate::outbound::{Callee, Client, Outbound, Timeouts, Upstreams};
 use crate::route::Routes;
 
 /// How often idle instances are looked at.
 const TRIM: Duration = Duration::from_secs(5);
+
+/// The exit code of a command that did not end in time after SIGTERM: what a
+/// shell says of a program that the signal killed.
+const CUT_OFF: i32 = 128 + libc::SIGTERM;
 
 /// How long the guests' last output may take, once all guests are gone.
 const FLUSH: Duration = Duration::from_secs(2);
@@ -257,16 +263,23 @@ impl Bound {
             threads,
         } = self.server;
         let trim = tracker.spawn(trim(Arc::clone(&dispatcher)));
-        let exit_code = match self.listener {
+        let (exit_code, end) = match self.listener {
             // Nothing can reach such an application but its own commands.
             None if app.command_triggers().next().is_none() => {
                 shutdown.await;
-                0
+                (0, Instant::now())
             }
-            None => tokio::select! {
-                code = run_commands(&app, &dispatcher) => code,
-                () = shutdown => 0,
-            },
+            None => {
+                let commands = run_commands(&app, &dispatcher);
+                let stopped = async {
+                    shutdown.await;
+                    tokio::time::sleep(config.drain_timeout).await;
+                };
+                tokio::select! {
+                    code = commands => (code, Instant::now()),
+                    () = stopped => (CUT_OFF, Instant::now()),
+                }
+            }
             Some(listener) => {
                 let serve = listener.run(Arc::clone(&dispatcher), shutdown, config.drain_timeout);
                 let forever = async {
@@ -274,15 +287,14 @@ impl Bound {
                     std::future::pending::<()>().await;
                 };
                 tokio::select! {
-                    () = serve => {}
-                    () = forever => {}
+                    end = serve => (0, end),
+                    () = forever => (0, Instant::now()),
                 }
-                0
             }
         };
         trim.abort();
         tracker.close();
-        let _ = tokio::time::timeout(config.drain_timeout, tracker.wait()).await;
+        let _ = tokio::time::timeout_at(end, tracker.wait()).await;
         // Idle instances know the dispatcher, which knows them.
         for guest in &dispatcher.guests {
             guest.clear_shelf();
@@ -372,6 +384,7 @@ fn commons(engine: &Engine, config: &Config) -> anyhow::Result<(Commons, Threads
         ticker: Ticker::start(engine).context("starting the epoch clock")?,
         instances: Arc::new(Semaphore::new(config.limits.instances as usize)),
         pressure: Notify::new(),
+        waiting: AtomicUsize::new(0),
         max_memory: config.limits.memory,
         max_uses: config.instance_uses,
         stdout,
@@ -383,7 +396,7 @@ fn commons(engine: &Engine, config: &Config) -> anyhow::Result<(Commons, Threads
 
 /// The components that can be called by name: those that an HTTP trigger leads
 /// to, also a private one.
-fn chainable(app: &App) -> HashMap<String, ComponentIndex> {
+fn chainable(app: &App) -> HashMap<String, Callee> {
     app.http_triggers()
         .filter_map(|trigger| match &trigger.target {
             HttpTarget::Component(id) => Some(id),
@@ -394,7 +407,8 @@ fn chainable(app: &App) -> HashMap<String, ComponentIndex> {
                 .components
                 .iter()
                 .position(|component| component.id == *id)?;
-            Some((id.to_ascii_lowercase(), ComponentIndex(index)))
+            let callee = Callee::new(id, ComponentIndex(index))?;
+            Some((id.to_ascii_lowercase(), callee))
         })
         .collect()
 }

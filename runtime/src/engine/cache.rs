@@ -3,7 +3,7 @@
 //! An artefact is a file `<compatibility>/<sha256 of the wasm>.cwasm`, beside it
 //! its own SHA-256 in `.sum`. Native code is trusted only as far as the folder
 //! is: it must belong to the user that runs us and be closed to all others. A
-//! file that does not match its sum is removed and made again.
+//! file that does not match its sum is made again.
 //!
 //! The shim and `catena run` call it; it never compiles anything itself.
 
@@ -80,8 +80,8 @@ impl Cache {
     /// The artefact of the wasm with this digest, if it is there and whole.
     ///
     /// # Errors
-    /// When the cache cannot be read. A damaged artefact is no error: it is
-    /// removed, and is not there.
+    /// When the cache cannot be read. A damaged artefact is no error: it is not
+    /// there, and the next one takes its place.
     pub fn lookup(&self, digest: &str) -> anyhow::Result<Option<File>> {
         let path = self.path(digest, "cwasm");
         let mut file = match File::open(&path) {
@@ -104,12 +104,7 @@ impl Cache {
             return Ok(Some(file));
         }
         tracing::warn!(path = %path.display(), "damaged artefact in the compile cache: compiling again");
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("removing the damaged {}", path.display()))
-            }
-            _ => Ok(None),
-        }
+        Ok(None)
     }
 
     fn make(

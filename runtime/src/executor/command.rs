@@ -66,12 +66,16 @@ async fn to_end(guest: &Guest, call: Arc<dyn Call>, life: &Arc<Life>) -> Result<
             });
         }
     };
-    life.finish();
     match result {
-        Ok(Ok(())) => Ok(0),
-        Ok(Err(())) => Ok(1),
+        Ok(result) => {
+            life.finish();
+            Ok(i32::from(result.is_err()))
+        }
         Err(error) => match error.downcast_ref::<I32Exit>() {
-            Some(I32Exit(code)) => Ok(*code),
+            Some(I32Exit(code)) => {
+                life.finish();
+                Ok(*code)
+            }
             None => Err(CallError::Guest {
                 component: guest.id.clone(),
                 reason: format!("{error:?}"),

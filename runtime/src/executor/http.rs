@@ -18,14 +18,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response};
-use tokio::sync::oneshot;
+use http::{Method, Request, Response};
+use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio_util::task::TaskTracker;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 use wasmtime_wasi_http::p3;
 use wasmtime_wasi_http::{Error, WasiHttpView};
 
-use super::streaming::streaming;
+use super::streaming::{After, streaming};
 use crate::body::Body;
 use crate::call::{Call, CallError, Origin};
 use crate::guest::{Exports, Guest, Reusable};
@@ -62,6 +62,7 @@ pub(crate) async fn respond(
         Origin::Client(_) => None,
         Origin::Guest { caller, .. } => Some(Arc::clone(caller)),
     };
+    let has_body = work.request.method() != Method::HEAD;
     let (mut driver, mut head, life) = start(guest, work);
     let mut answer = |cx: &mut Context<'_>| {
         let result = Pin::new(&mut driver).poll(cx);
@@ -71,7 +72,11 @@ pub(crate) async fn respond(
             (Ok(Err(reason)), _) => Poll::Ready(Err(failed(guest, reason))),
             (Err(_), Poll::Ready(Err(error))) => Poll::Ready(Err(error)),
             (Err(_), Poll::Ready(Ok(()))) => Poll::Ready(Err(failed(guest, NO_RESPONSE))),
-            (Err(_), Poll::Pending) => Poll::Pending,
+            // A guest that let go of its way to answer will never answer.
+            (Err(TryRecvError::Closed), Poll::Pending) => {
+                Poll::Ready(Err(failed(guest, NO_RESPONSE)))
+            }
+            (Err(TryRecvError::Empty), Poll::Pending) => Poll::Pending,
         }
     };
     // Most guests answer at the first poll, and need no timer.
@@ -86,7 +91,14 @@ pub(crate) async fn respond(
             tracing::warn!("{error}");
             Ok(response.map(|body| crate::body::guarded(body, life)))
         }
-        Poll::Pending => Ok(streaming(response, driver, life, caller, tracker)),
+        Poll::Pending => {
+            let after = After {
+                has_body,
+                tracker,
+                timeout,
+            };
+            Ok(streaming(response, driver, life, caller, after))
+        }
     }
 }
 

@@ -3,10 +3,11 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::Response;
 use http::header::CONTENT_LENGTH;
+use http::{Response, StatusCode};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::sync::oneshot;
@@ -17,6 +18,16 @@ use crate::body::Body;
 use crate::call::CallError;
 use crate::life::{Driver, Life};
 
+/// What becomes of a guest once its response is complete.
+pub(super) struct After {
+    /// Whether the request is one whose response has a body at all.
+    pub(super) has_body: bool,
+    /// Who waits for it.
+    pub(super) tracker: TaskTracker,
+    /// How long it may go on.
+    pub(super) timeout: Option<Duration>,
+}
+
 /// Lets `response` stream while its guest goes on. The reader of the body drives
 /// the guest, or the guest's caller does where there is one.
 pub(super) fn streaming(
@@ -24,17 +35,23 @@ pub(super) fn streaming(
     driver: Driver<CallError>,
     life: Arc<Life>,
     caller: Option<Arc<Life>>,
-    tracker: TaskTracker,
+    after: After,
 ) -> Response<Body> {
-    let remaining = response
+    let bodiless = !after.has_body
+        || matches!(
+            response.status(),
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+        );
+    let promised = response
         .headers()
         .get(CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse().ok());
+    let remaining = if bodiless { Some(0) } else { promised };
     let drive = match caller {
-        None => Drive::ByReader(Some(driver), tracker),
+        None => Drive::ByReader(Some(driver), after),
         Some(caller) => {
             let (complete, completed) = oneshot::channel();
-            caller.send_out(Box::pin(escort(driver, completed, tracker)));
+            caller.send_out(Box::pin(escort(driver, completed, after)));
             Drive::ByCaller(Some(complete))
         }
     };
@@ -51,26 +68,36 @@ pub(super) fn streaming(
 
 /// Drives a chained guest beside its caller: to its end, until nobody reads its
 /// response any more, or on its own once its response is complete.
-async fn escort(
-    mut driver: Driver<CallError>,
-    completed: oneshot::Receiver<()>,
-    tracker: TaskTracker,
-) {
+async fn escort(mut driver: Driver<CallError>, completed: oneshot::Receiver<()>, after: After) {
     tokio::select! {
         result = &mut driver => log(result),
         completed = completed => {
             if completed.is_ok() {
-                finish(driver, &tracker);
+                finish(driver, &after);
             }
         }
     }
 }
 
-/// Lets a guest go on whose response is complete.
-fn finish(driver: Driver<CallError>, tracker: &TaskTracker) {
-    if driver.is_working() {
-        tracker.spawn(async move { log(driver.await) });
+/// Lets a guest go on whose response is complete, for a while.
+fn finish(driver: Driver<CallError>, after: &After) {
+    if !driver.is_working() {
+        return;
     }
+    let timeout = after.timeout;
+    after.tracker.spawn(async move {
+        match timeout {
+            None => log(driver.await),
+            Some(limit) => match tokio::time::timeout(limit, driver).await {
+                Ok(result) => log(result),
+                Err(_) => tracing::warn!(
+                    "a guest still worked {} s after its response (CATENA_RESPONSE_TIMEOUT) \
+                     and was cancelled",
+                    limit.as_secs_f64()
+                ),
+            },
+        }
+    });
 }
 
 fn log(result: Result<(), CallError>) {
@@ -80,7 +107,7 @@ fn log(result: Result<(), CallError>) {
 }
 
 enum Drive {
-    ByReader(Option<Driver<CallError>>, TaskTracker),
+    ByReader(Option<Driver<CallError>>, After),
     /// Told when the response is complete; dropped when nobody reads it.
     ByCaller(Option<oneshot::Sender<()>>),
 }
@@ -97,9 +124,9 @@ impl Streaming {
     /// The response is complete, whatever the guest does from here on.
     fn complete(&mut self) {
         match &mut self.drive {
-            Drive::ByReader(driver, tracker) => {
+            Drive::ByReader(driver, after) => {
                 if let Some(driver) = driver.take() {
-                    finish(driver, tracker);
+                    finish(driver, after);
                 }
             }
             Drive::ByCaller(complete) => {
@@ -168,7 +195,7 @@ impl Drop for Streaming {
     /// Whoever reads to the last byte may not ask for more. Before that a reader
     /// who leaves cancels the guest.
     fn drop(&mut self) {
-        if self.is_end_stream() {
+        if self.remaining == Some(0) || self.is_end_stream() {
             self.complete();
         }
     }

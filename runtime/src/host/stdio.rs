@@ -59,33 +59,43 @@ impl StdoutStream for Output {
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
-        Box::new(self.clone())
+        Box::new(Stream {
+            queue: self.queue.clone(),
+            place: None,
+        })
     }
 }
 
-impl Pollable for Output {
+/// One handle of a guest's, with the place in the queue that it was promised.
+struct Stream {
+    queue: mpsc::Sender<Bytes>,
+    place: Option<mpsc::OwnedPermit<Bytes>>,
+}
+
+impl Pollable for Stream {
     fn ready<'a, 'b>(&'a mut self) -> Pin<Box<dyn Future<Output = ()> + Send + 'b>>
     where
         'a: 'b,
         Self: 'b,
     {
         Box::pin(async {
-            let _ = self.queue.reserve().await;
+            if self.place.is_none() {
+                // A closed queue is for the next `check_write` to tell.
+                self.place = self.queue.clone().reserve_owned().await.ok();
+            }
         })
     }
 }
 
-impl OutputStream for Output {
+impl OutputStream for Stream {
     fn write(&mut self, bytes: Bytes) -> Result<(), StreamError> {
-        match self.queue.try_send(bytes) {
-            Ok(()) => Ok(()),
-            // Another guest may have taken the place that `check_write` saw:
-            // losing output is worse than a short wait for the thread.
-            Err(mpsc::error::TrySendError::Full(bytes)) => {
-                tokio::task::block_in_place(|| self.queue.blocking_send(bytes))
-                    .map_err(|_| StreamError::Closed)
+        let budget = wasmtime::format_err!("a write beyond what check-write allowed");
+        match self.place.take() {
+            Some(place) if bytes.len() <= CHUNK => {
+                place.send(bytes);
+                Ok(())
             }
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(StreamError::Closed),
+            _ => Err(StreamError::Trap(budget)),
         }
     }
 
@@ -94,13 +104,14 @@ impl OutputStream for Output {
     }
 
     fn check_write(&mut self) -> Result<usize, StreamError> {
-        if self.queue.is_closed() {
-            Err(StreamError::Closed)
-        } else if self.queue.capacity() == 0 {
-            Ok(0)
-        } else {
-            Ok(CHUNK)
+        if self.place.is_none() {
+            self.place = match self.queue.clone().try_reserve_owned() {
+                Ok(place) => Some(place),
+                Err(mpsc::error::TrySendError::Full(_)) => return Ok(0),
+                Err(mpsc::error::TrySendError::Closed(_)) => return Err(StreamError::Closed),
+            };
         }
+        Ok(CHUNK)
     }
 }
 

@@ -125,6 +125,13 @@ impl Connection {
                 "a request has a Host (RFC 9112, section 3.2)\n",
             ));
         }
+        let userinfo = |authority: &Authority| authority.as_str().contains('@');
+        if host.as_ref().is_some_and(userinfo) || parts.uri.authority().is_some_and(userinfo) {
+            return Err(Refused(
+                StatusCode::BAD_REQUEST,
+                "a Host has no user information (RFC 9110, section 4.2.4)\n",
+            ));
+        }
         let credible = |authority: &Authority| !is_chain_host(authority.host());
         Ok(parts
             .uri

@@ -131,6 +131,7 @@ impl Client {
                 body,
                 between,
                 deadline: None,
+                waiting: false,
             }
             .boxed_unsync()
         }))
@@ -235,6 +236,7 @@ struct Timed {
     body: Incoming,
     between: Duration,
     deadline: Option<Pin<Box<Sleep>>>,
+    waiting: bool,
 }
 
 impl http_body::Body for Timed {
@@ -248,9 +250,7 @@ impl http_body::Body for Timed {
         let this = &mut *self;
         match Pin::new(&mut this.body).poll_frame(cx) {
             Poll::Ready(frame) => {
-                if let Some(deadline) = &mut this.deadline {
-                    deadline.as_mut().reset(Instant::now() + this.between);
-                }
+                this.waiting = false;
                 Poll::Ready(frame.map(|result| result.map_err(Error::from)))
             }
             Poll::Pending => {
@@ -258,6 +258,10 @@ impl http_body::Body for Timed {
                 let deadline = this
                     .deadline
                     .get_or_insert_with(|| Box::pin(tokio::time::sleep(between)));
+                // The limit is on the host's silence, not on the guest's pauses.
+                if !std::mem::replace(&mut this.waiting, true) {
+                    deadline.as_mut().reset(Instant::now() + between);
+                }
                 match deadline.as_mut().poll(cx) {
                     Poll::Ready(()) => Poll::Ready(Some(Err(Error::ConnectionReadTimeout))),
                     Poll::Pending => Poll::Pending,

@@ -47,7 +47,7 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     linker.instance(OUTGOING_HANDLER)?.func_wrap(
         "handle",
         |mut store, (request, options): (Resource<HostOutgoingRequest>, Option<_>)| {
-            Ok((handle(store.data_mut(), &request, options.as_ref())?,))
+            Ok((handle(store.data_mut(), request, options)?,))
         },
     )?;
     linker.allow_shadowing(true);
@@ -78,16 +78,14 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
 
 fn handle(
     state: &mut State,
-    request: &Resource<HostOutgoingRequest>,
-    options: Option<&Resource<RequestOptions>>,
+    request: Resource<HostOutgoingRequest>,
+    options: Option<Resource<RequestOptions>>,
 ) -> wasmtime::Result<Result<Resource<Sent>, ErrorCode>> {
     let view = state.http();
     let options = options
-        .map(|options| view.table.get(options).copied())
+        .map(|options| view.table.delete(options))
         .transpose()?;
-    let request = view
-        .table
-        .delete(Resource::<HostOutgoingRequest>::new_own(request.rep()))?;
+    let request = view.table.delete(request)?;
     let request = match into_http(request) {
         Ok(request) => request,
         Err(code) => return Ok(Err(code)),
