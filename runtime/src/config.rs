@@ -23,8 +23,8 @@ pub struct Config {
     pub instance_uses: u32,
     /// `CATENA_CHAIN_DEPTH`: how deep chained calls may nest, 32 by default.
     pub chain_depth: u32,
-    /// `CATENA_RESPONSE_TIMEOUT`: to the head of a guest's response, 60 s by
-    /// default; none where it is 0.
+    /// `CATENA_RESPONSE_TIMEOUT`: to the head of a guest's response, and for its
+    /// work after a complete response, 60 s by default; none where it is 0.
     pub response_timeout: Option<Duration>,
     /// `CATENA_HEADER_TIMEOUT`: to the end of a request's head, 30 s by default.
     pub header_timeout: Duration,
@@ -35,8 +35,8 @@ pub struct Config {
     pub max_body_bytes: Option<usize>,
     /// `CATENA_CONNECT_TIMEOUT`: to a connection to a real host, 10 s by default.
     pub connect_timeout: Duration,
-    /// `CATENA_UPSTREAM_TIMEOUT`: to the head of a real host's response, and
-    /// between two pieces of its body, 600 s by default.
+    /// `CATENA_UPSTREAM_TIMEOUT`: to the head of a real host's response,
+    /// connecting included, and between two pieces of its body, 600 s by default.
     pub upstream_timeout: Duration,
     /// `CATENA_DRAIN_TIMEOUT`: for requests in flight at the end, 30 s by default.
     pub drain_timeout: Duration,

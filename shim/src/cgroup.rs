@@ -2,13 +2,18 @@
 //! kernel ran out of its memory. `stats` reads the numbers; libcontainer makes and removes it.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+/// How often SIGKILL is sent to those who are still there, and how long it is given each time.
+const KILL_PASSES: usize = 10;
+const KILL_PAUSE: Duration = Duration::from_millis(10);
 
 /// Where a container's cgroup is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,14 +76,34 @@ impl Cgroup {
         if let Some(folder) = folder {
             collect(folder, &mut found)?;
         }
+        // Version 2 lists a process of a foreign PID namespace as 0, which would mean the
+        // caller's own process group to kill(2).
+        found.retain(|pid| *pid > 0);
         found.sort_unstable();
         found.dedup();
         Ok(found)
     }
 
     /// Sends a signal to all processes in it. Never to those of the cgroup that the shim itself
-    /// is in, which the container's would be if it was never made.
-    pub(crate) fn signal_all(&self, signal: Signal) -> anyhow::Result<()> {
+    /// is in, which the container's would be if it was never made. SIGKILL is repeated until
+    /// nobody is left, for a list of processes misses those that are made meanwhile.
+    pub(crate) async fn signal_all(&self, signal: Signal) -> anyhow::Result<()> {
+        if signal != Signal::SIGKILL {
+            return self.signal_once(signal).map(drop);
+        }
+        for _ in 0..KILL_PASSES {
+            if self.signal_once(signal)? == 0 {
+                return Ok(());
+            }
+            tokio::time::sleep(KILL_PAUSE).await;
+        }
+        // They have the signal; what keeps them, such as a disk, is not ours to wait for.
+        tracing::warn!("processes of a container take long to end");
+        Ok(())
+    }
+
+    /// Signals the processes that are in it now, and tells how many these are.
+    fn signal_once(&self, signal: Signal) -> anyhow::Result<usize> {
         let own = std::process::id().cast_signed();
         let processes = self
             .processes()
@@ -86,13 +111,27 @@ impl Cgroup {
         if processes.contains(&own) {
             bail!("the container has no cgroup of its own");
         }
-        for pid in processes {
+        if signal == Signal::SIGKILL && !processes.is_empty() && self.kill_whole() {
+            return Ok(processes.len());
+        }
+        for &pid in &processes {
             match kill(Pid::from_raw(pid), signal) {
                 Ok(()) | Err(nix::Error::ESRCH) => {}
                 Err(error) => return Err(error).context(format!("sending {signal} to {pid}")),
             }
         }
-        Ok(())
+        Ok(processes.len())
+    }
+
+    /// Lets the kernel end all processes at once; false where it cannot.
+    fn kill_whole(&self) -> bool {
+        let Cgroup::V2(folder) = self else {
+            return false;
+        };
+        let file = OpenOptions::new()
+            .write(true)
+            .open(folder.join("cgroup.kill"));
+        file.is_ok_and(|mut file| file.write_all(b"1").is_ok())
     }
 
     /// How many processes the kernel killed here for want of memory.
@@ -219,7 +258,7 @@ mod tests {
     fn processes_of_nested_cgroups_count_and_a_missing_one_has_none() {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("sub")).unwrap();
-        fs::write(folder.path().join("cgroup.procs"), "7\n9\n").unwrap();
+        fs::write(folder.path().join("cgroup.procs"), "7\n0\n9\n").unwrap();
         fs::write(folder.path().join("sub/cgroup.procs"), "8\n").unwrap();
         assert_eq!(
             Cgroup::V2(folder.path().into()).processes().unwrap(),
@@ -233,8 +272,8 @@ mod tests {
         );
     }
 
-    #[test]
-    fn the_shim_never_ends_itself() {
+    #[tokio::test]
+    async fn the_shim_never_ends_itself() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(
             folder.path().join("cgroup.procs"),
@@ -244,8 +283,23 @@ mod tests {
         assert!(
             Cgroup::V2(folder.path().into())
                 .signal_all(Signal::SIGCONT)
+                .await
                 .is_err()
         );
+    }
+
+    #[tokio::test]
+    async fn the_kernel_ends_all_where_it_can() {
+        let folder = tempfile::tempdir().unwrap();
+        // Above the highest number that a process can have.
+        fs::write(folder.path().join("cgroup.procs"), "2000000000").unwrap();
+        fs::write(folder.path().join("cgroup.kill"), "").unwrap();
+        let cgroup = Cgroup::V2(folder.path().into());
+        cgroup.signal_all(Signal::SIGTERM).await.unwrap();
+        let written = || fs::read_to_string(folder.path().join("cgroup.kill")).unwrap();
+        assert_eq!(written(), "");
+        cgroup.signal_all(Signal::SIGKILL).await.unwrap();
+        assert_eq!(written(), "1");
     }
 
     #[test]

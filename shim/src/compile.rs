@@ -9,6 +9,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use catena_runtime::engine::Engine;
@@ -17,7 +20,8 @@ use catena_runtime::image::{Image, componentize};
 use catena_runtime::server;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::resource::{Resource, setrlimit};
-use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::{Gid, Pid, Uid, setgid, setgroups, setuid};
 
 use crate::reaper::Reaper;
 
@@ -27,6 +31,10 @@ pub(crate) const CACHE_DIR: &str = "/var/cache/catena";
 const MEMORY_LIMIT: u64 = 8 << 30;
 const OUTPUT_LIMIT: u64 = 4 << 30;
 const CPU_SECONDS: u64 = 1800;
+/// How long one component may take: others wait for the same code.
+const TIME_LIMIT: Duration = Duration::from_secs(600);
+/// How much of the compiler's error is told.
+const ERROR_LIMIT: u64 = 16 << 10;
 /// The lowest priority but one step: requests of running containers come first.
 const NICENESS: i32 = 10;
 /// The user that owns nothing.
@@ -70,7 +78,7 @@ impl Compiler<'_> {
         let mut input = File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC)?);
         input.write_all(wasm)?;
         input.rewind()?;
-        let (mut errors, their_errors) = io::pipe()?;
+        let (errors, their_errors) = io::pipe()?;
         let mut command = Command::new("/proc/self/exe");
         command
             .arg0("catena")
@@ -81,19 +89,53 @@ impl Compiler<'_> {
             .stdin(Stdio::from(OwnedFd::from(input)))
             .stdout(Stdio::from(output.try_clone()?))
             .stderr(Stdio::from(OwnedFd::from(their_errors)));
-        let (_child, exit) = self
+        let (child, exit) = self
             .reaper
             .spawn(&mut command)
             .context("starting the compiler")?;
         drop(command);
-        let mut text = String::new();
-        errors.by_ref().take(16 << 10).read_to_string(&mut text)?;
+        let limit = TimeLimit::start(child.id().cast_signed())?;
+        let mut text = Vec::new();
+        // This closes the pipe too: a child that has more to say must not wait for a reader.
+        let read = errors.take(ERROR_LIMIT).read_to_end(&mut text);
         let exit = exit.blocking_recv().context("waiting for the compiler")?;
-        match (exit.code, text.trim()) {
+        let exceeded = limit.stop();
+        read.context("reading the compiler's error")?;
+        match (exit.code, String::from_utf8_lossy(&text).trim()) {
             (0, _) => Ok(()),
+            _ if exceeded => bail!(
+                "compiling took longer than {} seconds and was stopped",
+                TIME_LIMIT.as_secs()
+            ),
             (code, "") => bail!("the compiler ended with code {code}"),
             (_, reason) => bail!("{reason}"),
         }
+    }
+}
+
+/// Ends a child's process group when [`TIME_LIMIT`] is over.
+struct TimeLimit {
+    done: mpsc::Sender<()>,
+    watch: thread::JoinHandle<bool>,
+}
+
+impl TimeLimit {
+    fn start(group: i32) -> io::Result<TimeLimit> {
+        let (done, over) = mpsc::channel();
+        let watch = thread::Builder::new().spawn(move || {
+            let exceeded = over.recv_timeout(TIME_LIMIT) == Err(RecvTimeoutError::Timeout);
+            if exceeded {
+                let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
+            }
+            exceeded
+        })?;
+        Ok(TimeLimit { done, watch })
+    }
+
+    /// The child has ended; true when it was ended here.
+    fn stop(self) -> bool {
+        drop(self.done);
+        self.watch.join().unwrap_or(false)
     }
 }
 

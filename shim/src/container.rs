@@ -38,6 +38,8 @@ use crate::{helper, rootfs};
 
 /// How long Delete waits for the rest of the output.
 const OUTPUT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long Start waits until a worker listens. Its code is compiled by then.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What a new container is made of.
 pub(crate) struct Parts {
@@ -72,17 +74,13 @@ pub(crate) enum State {
 
 impl Container {
     /// Takes over a container that was just made.
-    pub(crate) fn new(
-        parts: Parts,
-        launched: Launched,
-    ) -> anyhow::Result<(Arc<Container>, ExitReceiver)> {
+    pub(crate) fn new(parts: Parts, launched: Launched) -> (Arc<Container>, ExitReceiver) {
         let Launched {
             pid,
             pidfd,
-            cgroups,
+            cgroup,
             exit,
         } = launched;
-        let cgroup = Cgroup::locate(&cgroups)?;
         let (started, ended) = (Mutex::new(false), watch::Sender::new(None));
         let container = Container {
             parts,
@@ -92,7 +90,7 @@ impl Container {
             started,
             exit: ended,
         };
-        Ok((Arc::new(container), exit))
+        (Arc::new(container), exit)
     }
 
     /// Follows the first process to its end, and tells containerd.
@@ -103,7 +101,7 @@ impl Container {
         };
         let exit = exit.await.unwrap_or(lost);
         if !self.parts.own_pid_namespace {
-            self.end_rest();
+            self.end_rest().await;
         }
         let _order = self.started.lock().await;
         if self.cgroup.oom_kills() > 0 {
@@ -208,11 +206,15 @@ impl Container {
             ))
         };
         worker.send(&Command::Go, &[]).map_err(|_| gone())?;
-        match worker
-            .receive::<Report>()
-            .await
-            .context("hearing the worker")?
-        {
+        let report = tokio::time::timeout(READY_TIMEOUT, worker.receive::<Report>());
+        let Ok(report) = report.await else {
+            let _ = self.kill(libc::SIGKILL.cast_unsigned(), false).await;
+            let (id, limit) = (&self.parts.id, READY_TIMEOUT.as_secs());
+            return Err(Error::FailedPrecondition(format!(
+                "task {id} was not ready within {limit} seconds and was ended; its output may say why"
+            )));
+        };
+        match report.context("hearing the worker")? {
             Some(Report::Listening { address }) => {
                 tracing::info!(id = self.parts.id, address, "serving");
                 Ok(())
@@ -223,7 +225,7 @@ impl Container {
     }
 
     /// Sends a signal to its first process, or to all of its processes.
-    pub(crate) fn kill(&self, signal: u32, all: bool) -> Result<(), Error> {
+    pub(crate) async fn kill(&self, signal: u32, all: bool) -> Result<(), Error> {
         let id = &self.parts.id;
         let raw = signal.cast_signed();
         let gone = || Error::NotFound(format!("process of task {id} already finished"));
@@ -246,7 +248,7 @@ impl Container {
         if self.exit.borrow().is_some() && self.cgroup.processes().unwrap_or_default().is_empty() {
             return Err(gone());
         }
-        Ok(self.cgroup.signal_all(signal)?)
+        Ok(self.cgroup.signal_all(signal).await?)
     }
 
     /// The client writes no more input.
@@ -266,11 +268,11 @@ impl Container {
             }
             State::Created => {
                 // Its first process has run nothing of the image yet.
-                let _ = self.kill(libc::SIGKILL.cast_unsigned(), false);
+                let _ = self.kill(libc::SIGKILL.cast_unsigned(), false).await;
                 self.wait().await
             }
         };
-        self.end_rest();
+        self.end_rest().await;
         self.parts.stdio.finish(OUTPUT_TIMEOUT).await;
         self.remove(daemon).await?;
         daemon.publisher.publish(TaskDelete {
@@ -303,8 +305,8 @@ impl Container {
     }
 
     /// Ends what the first process left behind.
-    pub(crate) fn end_rest(&self) {
-        if let Err(error) = self.cgroup.signal_all(Signal::SIGKILL) {
+    async fn end_rest(&self) {
+        if let Err(error) = self.cgroup.signal_all(Signal::SIGKILL).await {
             tracing::warn!(id = self.parts.id, "ending leftover processes: {error:#}");
         }
     }

@@ -82,7 +82,7 @@ pub(crate) async fn create(
         own_pid_namespace: spec.has_own_pid_namespace(),
         late_hooks: spec.has_late_hooks(),
     };
-    let (container, exit) = Container::new(parts, launched)?;
+    let (container, exit) = Container::new(parts, launched);
     rootfs.keep();
     work.keep();
     daemon.publisher.publish(created(request, container.pid()));

@@ -13,13 +13,15 @@ use containerd_shim::protos::shim::shim::DeleteResponse;
 
 use crate::container::{remove_folder, state_folder, timestamp, work_folder};
 use crate::start::socket_path;
-use crate::{helper, rootfs};
+use crate::{helper, log, rootfs};
 
 /// As if ended by SIGKILL.
 const KILLED: u32 = 137;
 
 /// Answers `delete` on standard output.
 pub(crate) fn run(flags: &Flags) -> anyhow::Result<()> {
+    // containerd takes what stands there as warnings.
+    log::to_stderr(Some("error"), false);
     let bundle = match flags.bundle.as_str() {
         "" => std::env::current_dir().context("finding the bundle")?,
         bundle => PathBuf::from(bundle),
@@ -45,7 +47,15 @@ fn remove_container(bundle: &Path, id: &str) -> anyhow::Result<i32> {
     if !state.exists() {
         return Ok(0);
     }
-    let mut container = helper::load(state)?;
+    let mut container = match helper::load(state) {
+        Ok(container) => container,
+        Err(error) => {
+            // A shim ended while it was written. The rest has to go all the same: no later try
+            // would know more.
+            tracing::error!("container {id}: its state cannot be read: {error:#}");
+            return Ok(0);
+        }
+    };
     let pid = container.pid().map_or(0, |pid| pid.as_raw());
     container
         .delete(true)

@@ -8,8 +8,11 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio as ProcessStdio};
 
 use anyhow::{Context as _, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio::select;
 
+use crate::cgroup::Cgroup;
 use crate::channel::{AsyncChannel, Channel};
 use crate::daemon::Daemon;
 use crate::helper::{Adopted, Answer, Create, Request};
@@ -22,8 +25,8 @@ pub(crate) struct Launched {
     pub(crate) pid: i32,
     /// Refers to the process and to no later one of the same number.
     pub(crate) pidfd: OwnedFd,
-    /// The text of its `/proc/<pid>/cgroup`.
-    pub(crate) cgroups: String,
+    /// Where it was put.
+    pub(crate) cgroup: Cgroup,
     pub(crate) exit: ExitReceiver,
 }
 
@@ -37,24 +40,44 @@ pub(crate) async fn create(
     let mut helper = Helper::start(daemon, &create.id)?;
     let mut files = vec![ends.stdin.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd()];
     files.extend(worker.as_ref().map(|channel| channel.as_fd()));
+    let state = create.root.join(&create.id);
     helper.channel.send(&Request::Create(create), &files)?;
     drop((ends, worker));
     match helper.answer().await? {
         Answer::Created { pid, cgroups } => {
             // The helper is still its parent, so the process id cannot be another's.
             let exit = daemon.reaper.adopt(pid);
-            let pidfd = pidfd_open(pid).with_context(|| format!("opening process {pid}"))?;
-            helper.channel.send(&Adopted, &[])?;
-            Ok(Launched {
-                pid,
-                pidfd,
-                cgroups,
-                exit,
-            })
+            match take_over(&helper, pid, &cgroups) {
+                Ok((pidfd, cgroup)) => Ok(Launched {
+                    pid,
+                    pidfd,
+                    cgroup,
+                    exit,
+                }),
+                Err(error) => {
+                    let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+                    // Without us the helper ends, and the process falls to us to be collected.
+                    drop(helper);
+                    let _ = exit.await;
+                    if let Err(error) = delete(daemon, state).await {
+                        tracing::error!(pid, "removing a container that was given up: {error:#}");
+                    }
+                    Err(error)
+                }
+            }
         }
         Answer::Failed { reason } => bail!(reason),
         Answer::Done => bail!("the helper made no container"),
     }
+}
+
+/// What is left to do for a process that the helper has made.
+fn take_over(helper: &Helper, pid: i32, cgroups: &str) -> anyhow::Result<(OwnedFd, Cgroup)> {
+    let cgroup = Cgroup::locate(cgroups)?;
+    let pidfd = pidfd_open(pid).with_context(|| format!("opening process {pid}"))?;
+    let told = helper.channel.send(&Adopted, &[]);
+    told.context("telling the helper that it may end")?;
+    Ok((pidfd, cgroup))
 }
 
 /// Releases a Linux container, with its hooks.

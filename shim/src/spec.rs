@@ -176,6 +176,7 @@ impl BundleSpec {
         }
         write(spec, rootfs, mounts, folder)
     }
+
     fn namespaces(&self) -> &[LinuxNamespace] {
         let linux = self.spec.linux().as_ref();
         linux

@@ -2,8 +2,10 @@
 //! shim, and starts that shim when there is none yet. The socket is bound here and handed over, so
 //! that containerd can connect while the daemon is still starting.
 
+use std::fs::Permissions;
 use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -47,7 +49,12 @@ fn bind(path: &Path) -> anyhow::Result<Option<UnixListener>> {
     // Twice: what a dead shim left is removed once.
     for _ in 0..2 {
         match UnixListener::bind(path) {
-            Ok(listener) => return Ok(Some(listener)),
+            Ok(listener) => {
+                // Whoever can connect commands the pod.
+                std::fs::set_permissions(path, Permissions::from_mode(0o600))
+                    .with_context(|| format!("restricting {}", path.display()))?;
+                return Ok(Some(listener));
+            }
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
             Err(error) => {
                 return Err(error).with_context(|| format!("binding {}", path.display()));
@@ -101,6 +108,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s/socket");
         let listener = bind(&path).unwrap().unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
         assert!(bind(&path).unwrap().is_none());
         drop(listener);
         assert!(bind(&path).unwrap().is_some());

@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail};
 use nix::fcntl::OFlag;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::unix::pipe;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 const BUFFER_SIZE: usize = 32 * 1024;
@@ -32,11 +32,12 @@ pub(crate) struct Ends {
     pub(crate) stderr: OwnedFd,
 }
 
-/// The shim's side: the running copies.
+/// The shim's side: the running copies. They end when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Stdio {
     outputs: TaskTracker,
     input_end: CancellationToken,
+    _stop: DropGuard,
 }
 
 impl Stdio {
@@ -48,7 +49,9 @@ impl Stdio {
         tasks: &TaskTracker,
     ) -> anyhow::Result<(Stdio, Ends)> {
         let outputs = TaskTracker::new();
-        let input_end = CancellationToken::new();
+        let stop = CancellationToken::new();
+        let input_end = stop.child_token();
+        let guard = stop.clone().drop_guard();
         let stdin = match paths.stdin.as_str() {
             "" => null()?,
             path => {
@@ -63,7 +66,10 @@ impl Stdio {
             path => {
                 let target = Target::open(path)?;
                 let (reader, theirs) = output_pipe(uid)?;
-                outputs.spawn(target.copy_from(reader));
+                let stop = stop.clone();
+                outputs.spawn(async move {
+                    stop.run_until_cancelled(target.copy_from(reader)).await;
+                });
                 Ok(theirs)
             }
         };
@@ -73,7 +79,11 @@ impl Stdio {
             .with_context(|| format!("opening the container's standard error {}", paths.stderr))?;
         outputs.close();
         Ok((
-            Stdio { outputs, input_end },
+            Stdio {
+                outputs,
+                input_end,
+                _stop: guard,
+            },
             Ends {
                 stdin,
                 stdout,
@@ -271,6 +281,25 @@ mod tests {
                 .map(|_| text)
         });
         assert_eq!(text.await.unwrap().unwrap(), "typed");
+    }
+
+    #[tokio::test]
+    async fn the_copies_end_with_their_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = Paths {
+            stdin: fifo(folder.path(), "in"),
+            stdout: fifo(folder.path(), "out"),
+            ..Paths::default()
+        };
+        let uid = nix::unistd::getuid().as_raw();
+        let inputs = TaskTracker::new();
+        let (stdio, _ends) = Stdio::open(&paths, uid, &inputs).unwrap();
+        let outputs = stdio.outputs.clone();
+        drop(stdio);
+        inputs.close();
+        let all = async { tokio::join!(inputs.wait(), outputs.wait()) };
+        let ended = tokio::time::timeout(Duration::from_secs(5), all).await;
+        assert!(ended.is_ok());
     }
 
     #[tokio::test]

@@ -174,7 +174,8 @@ impl Task for TaskService {
 
     async fn kill(&self, _: &TtrpcContext, request: api::KillRequest) -> RpcResult<api::Empty> {
         self.find(&request.id, &request.exec_id)?
-            .kill(request.signal, request.all)?;
+            .kill(request.signal, request.all)
+            .await?;
         Ok(api::Empty::new())
     }
 

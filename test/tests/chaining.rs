@@ -94,6 +94,11 @@ async fn a_client_cannot_pass_for_a_component() -> Result<()> {
         assert!(answer.starts_with("HTTP/1.1 200"), "{name}: {answer}");
         assert_unspoofed(&answer, name);
     }
+    // User information would let a guest that cuts at the colon believe in the wrong name.
+    let request = "GET /~nobody/see HTTP/1.1\r\nHost: callee.spin.internal:x@example.com\r\n\
+                   Connection: close\r\n\r\n";
+    let answer = client::raw(app.address(), request.as_bytes()).await?;
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
     // An absolute target beside an honest Host.
     let request = "GET http://callee.spin.internal/~nobody/see HTTP/1.1\r\nHost: example.com\r\n\
                    Connection: close\r\n\r\n";
@@ -457,6 +462,7 @@ async fn a_trap_is_a_500_to_the_caller_which_survives() -> Result<()> {
             "http://callee.spin.internal/trap",
             "http://callee.spin.internal/panic",
             "http://callee.spin.internal/silent",
+            "http://callee.spin.internal/silent?ms=300",
             "http://callee-p3.spin.internal/trap",
         ] {
             let reported = app.get(&report(caller, url)).await?.json()?;

@@ -391,6 +391,7 @@ async fn a_guest_that_fails_is_a_500() -> Result<()> {
         "/trap",
         "/panic",
         "/silent",
+        "/silent?ms=300",
         "/exit?code=1",
         "/~p3/trap",
         "/~p3/error",
@@ -559,6 +560,7 @@ async fn idle_connections_do_not_hold_up_the_end() -> Result<()> {
     for client in &mut clients {
         client.get("/count").await?;
     }
+    let silent = std::net::TcpStream::connect(app.address())?;
     let started = Instant::now();
     assert_eq!(app.stop().await?.code(), Some(0));
     assert!(
@@ -566,5 +568,6 @@ async fn idle_connections_do_not_hold_up_the_end() -> Result<()> {
         "{:?}",
         started.elapsed()
     );
+    drop(silent);
     Ok(())
 }

@@ -66,7 +66,10 @@ impl wasip2::exports::http::incoming_handler::Guest for Probe {
             "/panic" => panic!("the probe was asked to panic"),
             "/spin" => misbehave::spin(),
             "/allocate" => misbehave::allocate(out, &query),
-            "/silent" => drop(out),
+            "/silent" => {
+                drop(out);
+                std::thread::sleep(Duration::from_millis(query.number("ms", 0)));
+            }
             "/unfinished" => misbehave::unfinished(out),
             "/exit" => std::process::exit(i32::try_from(query.number("code", 0)).unwrap_or(1)),
             path if path.starts_with("/missing") => respond_not_found(out, path),
