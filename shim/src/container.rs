@@ -294,9 +294,11 @@ impl Container {
         let bundle = self.parts.bundle.clone();
         let removed = tokio::task::spawn_blocking(move || {
             if state.exists() {
-                helper::load(state)?
-                    .delete(true)
-                    .map_err(helper::describe)?;
+                match helper::load(state) {
+                    Ok(mut container) => container.delete(true).map_err(helper::describe)?,
+                    // No later try would know more, and the rest has to go all the same.
+                    Err(error) => tracing::error!("the container's state is unreadable: {error:#}"),
+                }
             }
             rootfs::unmount(&bundle.join("rootfs")).context("unmounting the root file system")?;
             remove_folder(&work_folder(&bundle))
