@@ -26,29 +26,68 @@ use crate::workspace;
 /// Numbers the daemons of one program.
 static STARTED: AtomicU32 = AtomicU32::new(0);
 
+/// Where a machine's own daemon listens and keeps its state.
+const USUAL_ADDRESS: &str = "/run/containerd/containerd.sock";
+const USUAL_STATE: &str = "/run/containerd";
+
 /// A running daemon.
 pub struct Containerd {
     folder: TempDir,
+    address: PathBuf,
+    state: PathBuf,
     namespace: String,
+    runtime: String,
     daemon: Option<Child>,
 }
 
 impl Containerd {
     /// Starts one, and waits until it answers.
     pub fn start() -> Result<Self> {
+        let mut containerd = Self::new()?;
+        containerd.prepare()?;
+        containerd.launch()?;
+        Ok(containerd)
+    }
+
+    /// The machine's own daemon where one answers, in a namespace of our own and with the shim named by its path;
+    /// else one that is started.
+    pub fn running_or_started() -> Result<Self> {
+        if !Path::new(USUAL_ADDRESS).exists() {
+            return Self::start();
+        }
+        let mut containerd = Self::new()?;
+        containerd.address = PathBuf::from(USUAL_ADDRESS);
+        if !containerd.ctr(&["version"])?.success {
+            return Self::start();
+        }
+        containerd.state = PathBuf::from(USUAL_STATE);
+        let binary = workspace::binary()?.with_file_name("containerd-shim-catena-v1");
+        containerd.runtime = binary
+            .to_str()
+            .context("a path that is no text")?
+            .to_owned();
+        Ok(containerd)
+    }
+
+    fn new() -> Result<Self> {
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let folder = tempfile::Builder::new()
             .prefix("catena-")
             .tempdir()
             .context("making containerd's folder")?;
-        let mut containerd = Self {
+        Ok(Self {
+            address: folder.path().join("c.sock"),
+            state: folder.path().join("state"),
             folder,
             namespace: format!("catena-test-{}-{number}", std::process::id()),
+            runtime: "io.containerd.catena.v1".to_owned(),
             daemon: None,
-        };
-        containerd.prepare()?;
-        containerd.launch()?;
-        Ok(containerd)
+        })
+    }
+
+    /// Whether it was started here, and ends with this.
+    pub fn is_own(&self) -> bool {
+        self.daemon.is_some()
     }
 
     fn prepare(&self) -> Result<()> {
@@ -67,8 +106,8 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
     path = "{opt}"
 "#,
             root = self.path("root").display(),
-            state = self.path("state").display(),
-            address = self.address().display(),
+            state = self.state.display(),
+            address = self.address.display(),
             opt = self.path("opt").display(),
         );
         fs::write(self.path("config.toml"), config).context("writing containerd's configuration")
@@ -109,6 +148,17 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
         self.launch()
     }
 
+    /// Takes what is ours out of a daemon that goes on.
+    fn leave(&self) {
+        for kind in ["containers", "images"] {
+            let listed = self.ctr_ok(&[kind, "list", "--quiet"]).unwrap_or_default();
+            for name in listed.lines() {
+                drop(self.ctr(&[kind, "delete", name]));
+            }
+        }
+        drop(self.ctr(&["namespaces", "remove", &self.namespace]));
+    }
+
     fn end_daemon(&mut self) {
         if let Some(mut daemon) = self.daemon.take() {
             if let Ok(pid) = i32::try_from(daemon.id()) {
@@ -125,8 +175,13 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
     }
 
     /// Its socket.
-    pub fn address(&self) -> PathBuf {
-        self.path("c.sock")
+    pub fn address(&self) -> &Path {
+        &self.address
+    }
+
+    /// What `ctr run --runtime` is given for catena.
+    pub fn runtime(&self) -> &str {
+        &self.runtime
     }
 
     /// Its namespace.
@@ -141,7 +196,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 
     fn ctr_command(&self) -> Command {
         let mut ctr = Command::new("ctr");
-        ctr.arg("--address").arg(self.address());
+        ctr.arg("--address").arg(&self.address);
         ctr.args(["--namespace", &self.namespace]);
         ctr.stdin(Stdio::null());
         ctr
@@ -210,8 +265,8 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
     pub fn leftovers(&self, id: &str) -> Vec<String> {
         Leftovers {
             namespace: self.namespace.clone(),
-            address: self.address(),
-            state: self.path("state"),
+            address: self.address.clone(),
+            state: self.state.clone(),
         }
         .of(id)
     }
@@ -247,6 +302,9 @@ impl Drop for Containerd {
             for task in tasks.lines() {
                 drop(self.ctr(&["tasks", "delete", "--force", task]));
             }
+        }
+        if !self.is_own() {
+            self.leave();
         }
         self.end_daemon();
         for process in processes() {

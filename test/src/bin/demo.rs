@@ -1,5 +1,6 @@
-//! `make run`: the whole path at work. It starts a containerd of its own, imports the packed example apps, runs
-//! `chain`, asks it over HTTP, shows how `refused` is refused, and removes what it made.
+//! `make run`: the whole path at work. It takes the machine's containerd, or starts one where none runs, imports
+//! the packed example apps, runs `chain`, asks it over HTTP, shows how `refused` is refused, and removes what it
+//! made.
 //!
 //! The commands it prints are the ones it runs; only containerd's address and namespace are left out.
 
@@ -15,8 +16,13 @@ use catena_test::workspace;
 
 fn main() -> Result<ExitCode> {
     let images = workspace::root().join("target/images");
-    let containerd = Containerd::start()?;
-    println!("A containerd of its own is up; the shim is first on its path.\n");
+    let containerd = Containerd::running_or_started()?;
+    if containerd.is_own() {
+        println!("No containerd runs here: one is started, with the shim first on its path.\n");
+    } else {
+        println!("The containerd of this machine is used, in a namespace that is removed again.\n");
+    }
+    let runtime = containerd.runtime();
 
     import(&containerd, &images.join("chain-rootfs.tar"))?;
     import(&containerd, &images.join("refused-rootfs.tar"))?;
@@ -29,7 +35,7 @@ fn main() -> Result<ExitCode> {
     };
 
     let chain = named("chain")?;
-    println!("$ ctr run --detach --runtime io.containerd.catena.v1 --net-host \\");
+    println!("$ ctr run --detach --runtime {runtime} --net-host \\");
     println!("      --env SPIN_HTTP_LISTEN_ADDR=127.0.0.1:0 {chain} demo");
     let task = containerd.container(chain, "demo").start()?;
     let address = task.address()?;
@@ -52,7 +58,7 @@ fn main() -> Result<ExitCode> {
     containerd.nothing_is_left_of("demo")?;
 
     let refused = named("refused")?;
-    println!("$ ctr run --runtime io.containerd.catena.v1 {refused} refused");
+    println!("$ ctr run --runtime {runtime} {refused} refused");
     let output = containerd.container(refused, "refused").run()?;
     print!("{}", output.stderr);
     println!("exit code {}", output.code.unwrap_or(-1));

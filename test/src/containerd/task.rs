@@ -25,7 +25,7 @@ pub struct Container<'a> {
 
 impl<'a> Container<'a> {
     pub(super) fn new(containerd: &'a Containerd, image: &str, id: &str) -> Self {
-        let runtime = ["--runtime", "io.containerd.catena.v1"];
+        let runtime = ["--runtime", containerd.runtime()];
         let container = Self {
             containerd,
             image: image.to_owned(),
