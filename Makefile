@@ -9,7 +9,9 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 FUZZ_SECONDS ?= 60
 
+# What ships; the tests run the same code, built faster (see the profiles in Cargo.toml).
 BINARY := target/release/containerd-shim-catena-v1
+QUICK := --profile quick --locked --workspace
 PACKED := target/images
 
 .PHONY: help
@@ -22,7 +24,7 @@ setup: ## Installs what building and testing need (Debian; as root)
 
 .PHONY: build
 build: ## Builds the shim, which is also the command line
-	$(CARGO) build --release --locked --workspace --bins
+	$(CARGO) build --release --locked --workspace --exclude catena-bench --bins
 	ln -sf $(notdir $(BINARY)) target/release/catena
 
 .PHONY: guests
@@ -46,13 +48,14 @@ run: setup images ## From nothing to an answer of a chained app under containerd
 	target/release/demo
 
 .PHONY: test
-test: build guests ## Runs every test (as root: those of containerd need it)
-	env --unset=RUST_BACKTRACE $(CARGO) test --release --locked --workspace --no-fail-fast
+test: setup guests ## Runs every test (as root: those of containerd need it)
+	$(CARGO) build $(QUICK) --exclude catena-bench --bins
+	env --unset=RUST_BACKTRACE $(CARGO) test $(QUICK) --exclude catena-bench --no-fail-fast
 
 .PHONY: lint
 lint: ## Format, and clippy with warnings denied
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --release --locked --workspace --all-targets -- --deny warnings
+	$(CARGO) clippy $(QUICK) --all-targets -- --deny warnings
 	cd images && $(CARGO) fmt --all --check
 	cd images && $(CARGO) clippy --release --locked --workspace -- --deny warnings
 
@@ -63,6 +66,7 @@ deny: ## Licences and known vulnerabilities of the dependencies
 
 .PHONY: bench
 bench: build guests ## Measures, and prints the table
+	$(CARGO) build --release --locked --workspace --bins
 	env --unset=RUST_BACKTRACE target/release/bench
 
 .PHONY: fuzz

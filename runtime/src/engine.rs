@@ -4,7 +4,9 @@
 //! [`config`] is the only place where a wasmtime `Config` is made, so that what
 //! is compiled ahead by one process always fits the engine of another.
 
+use std::fs::File;
 use std::hash::{Hash, Hasher};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -42,10 +44,25 @@ impl Default for Limits {
     }
 }
 
+/// Whether guests may use the component model's concurrency: async functions,
+/// streams and futures, and with them `wasi` 0.3.
+///
+/// wasmtime keeps account of tasks and threads in every call where they may. A
+/// fresh 0.2 instance costs a sixth less where they may not, so that an
+/// application without such a component has an engine without it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Concurrency {
+    /// No component of the application needs it.
+    Off,
+    /// At least one does.
+    On,
+}
+
 /// An engine that runs guests, or one that only compiles.
 #[derive(Clone)]
 pub struct Engine {
     inner: wasmtime::Engine,
+    concurrency: Concurrency,
 }
 
 impl Engine {
@@ -53,23 +70,28 @@ impl Engine {
     ///
     /// # Errors
     /// When the host cannot reserve the address space or lacks a CPU feature.
-    pub fn for_running(limits: &Limits) -> anyhow::Result<Self> {
-        Self::new(&config(Some(limits))).context("reserving the pool of instances")
+    pub fn for_running(limits: &Limits, concurrency: Concurrency) -> anyhow::Result<Self> {
+        Self::new(Some(limits), concurrency).context("reserving the pool of instances")
     }
 
     /// An engine that only compiles: its code runs on [`Engine::for_running`].
     ///
     /// # Errors
     /// When the host lacks a CPU feature.
-    pub fn for_compiling() -> anyhow::Result<Self> {
-        Self::new(&config(None))
+    pub fn for_compiling(concurrency: Concurrency) -> anyhow::Result<Self> {
+        Self::new(None, concurrency)
     }
 
-    fn new(config: &Config) -> anyhow::Result<Self> {
-        let inner = wasmtime::Engine::new(config)
+    fn new(limits: Option<&Limits>, concurrency: Concurrency) -> anyhow::Result<Self> {
+        let inner = wasmtime::Engine::new(&config(limits, concurrency))
             .map_err(plain)
             .context("creating the wasm engine")?;
-        Ok(Self { inner })
+        Ok(Self { inner, concurrency })
+    }
+
+    /// Whether its guests may use the component model's concurrency.
+    pub(crate) fn concurrency(&self) -> Concurrency {
+        self.concurrency
     }
 
     /// The engine as wasmtime knows it.
@@ -96,23 +118,18 @@ impl Engine {
         self.inner.precompile_component(wasm).map_err(plain)
     }
 
-    /// Loads compiled code.
+    /// Loads compiled code from the cache. It is mapped: its pages are shared
+    /// between all processes that run it.
     ///
     /// # Errors
     /// When the artefact does not fit this engine or is damaged.
-    pub(crate) fn load(&self, code: &Code) -> anyhow::Result<Component> {
-        use std::os::fd::AsRawFd;
-        match code {
-            Code::Mapped(file) => {
-                let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-                #[expect(unsafe_code, reason = "native code is taken from the cache")]
-                // SAFETY: the file is an artefact of the node cache, which only
-                // root writes and whose checksum was verified when it was opened.
-                let component = unsafe { Component::deserialize_file(&self.inner, path) };
-                component.map_err(plain)
-            }
-            Code::Bytes(bytes) => self.load_bytes(bytes),
-        }
+    pub(crate) fn load(&self, code: &File) -> anyhow::Result<Component> {
+        let path = format!("/proc/self/fd/{}", code.as_raw_fd());
+        #[expect(unsafe_code, reason = "native code is taken from the cache")]
+        // SAFETY: the file is an artefact of the node cache, which only root
+        // writes and whose checksum was verified when it was opened.
+        let component = unsafe { Component::deserialize_file(&self.inner, path) };
+        component.map_err(plain)
     }
 
     /// Loads what [`Engine::precompile`] returned.
@@ -132,21 +149,13 @@ pub(crate) fn plain(error: wasmtime::Error) -> anyhow::Error {
     anyhow::anyhow!("{error:#}")
 }
 
-/// Compiled code of one component.
-#[derive(Debug)]
-pub enum Code {
-    /// An artefact in the cache, to be mapped: its pages are shared between all
-    /// processes that run it.
-    Mapped(std::fs::File),
-    /// What [`Engine::precompile`] returned.
-    Bytes(Vec<u8>),
-}
-
 /// The only wasmtime configuration; `limits` makes it one that runs guests.
-fn config(limits: Option<&Limits>) -> Config {
+fn config(limits: Option<&Limits>, concurrency: Concurrency) -> Config {
+    let concurrent = concurrency == Concurrency::On;
     let mut config = Config::new();
     config
-        .wasm_component_model_async(true)
+        .wasm_component_model_async(concurrent)
+        .concurrency_support(concurrent)
         .epoch_interruption(true)
         .memory_init_cow(true)
         .parallel_compilation(true)

@@ -91,6 +91,8 @@ pub(crate) struct Guest {
     files: Option<File>,
     outbound: Arc<Outbound>,
     shelf: Mutex<Vec<Reusable>>,
+    /// Stands in for the life of an instance that has nothing to do.
+    idle: Arc<Life>,
 }
 
 /// An instance between two requests.
@@ -124,6 +126,7 @@ impl Guest {
             files: input.files,
             outbound: Arc::new(input.outbound),
             shelf: Mutex::new(Vec::new()),
+            idle: Arc::default(),
         })
     }
 
@@ -227,6 +230,7 @@ impl Guest {
         reusable.uses += 1;
         let wanted = self.commons.waiting.load(Ordering::SeqCst) > 0;
         if reusable.uses < self.commons.max_uses && !wanted {
+            reusable.instance.store.data_mut().hooks.life = Arc::clone(&self.idle);
             reusable.since = Instant::now();
             self.shelf().push(reusable);
         }

@@ -5,7 +5,7 @@ use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use crate::engine::Engine;
+use crate::engine::{Concurrency, Engine};
 
 mod http;
 pub(crate) mod stdio;
@@ -78,8 +78,11 @@ impl WasiHttpView for State {
 pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine.wasmtime());
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    wasmtime_wasi::p3::add_to_linker(&mut linker)?;
-    http::add_to_linker(&mut linker)?;
+    http::add_p2_to_linker(&mut linker)?;
+    if engine.concurrency() == Concurrency::On {
+        wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+        http::add_p3_to_linker(&mut linker)?;
+    }
     Ok(linker)
 }
 

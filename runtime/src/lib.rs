@@ -17,6 +17,7 @@
 //! outbound    where guests' requests go: in memory, or to a real host
 //! host        what guests import
 //! guest       a component linked and ready
+//! compile     wasm -> code, kept in the node's cache
 //! executor    one event through one guest
 //! route       which component a path belongs to, and the headers that say so
 //! dispatch    event -> guest
@@ -29,6 +30,7 @@
 pub mod app;
 mod body;
 mod call;
+pub mod compile;
 pub mod config;
 mod dispatch;
 pub mod engine;

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use http::request::Parts;
+use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, Uri};
 
 use crate::app::routes::{Route, Router};
@@ -13,6 +14,9 @@ use crate::call::ComponentIndex;
 const PATH_INFO: HeaderName = HeaderName::from_static("spin-path-info");
 const FULL_URL: HeaderName = HeaderName::from_static("spin-full-url");
 const CLIENT_ADDR: HeaderName = HeaderName::from_static("spin-client-addr");
+
+/// As many as catena sets, but for those of named segments of a route.
+const SPIN_HEADERS: usize = 8;
 
 /// What the application's routes lead to.
 #[derive(Debug)]
@@ -83,6 +87,7 @@ impl Routes {
             Target::Component(component) => *component,
         };
         strip(headers);
+        headers.reserve(SPIN_HEADERS);
         for (name, value) in found.route.headers() {
             headers.insert(name.clone(), value.clone());
         }
@@ -103,6 +108,7 @@ impl Routes {
     pub(crate) fn chained(&self, request: &mut Parts) {
         let Parts { uri, headers, .. } = request;
         strip(headers);
+        headers.reserve(SPIN_HEADERS);
         for (name, value) in self.chained.headers() {
             headers.insert(name.clone(), value.clone());
         }
@@ -144,7 +150,11 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
 }
 
 fn insert_url(headers: &mut HeaderMap, uri: &Uri) {
-    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(uri.to_string())) {
+    let scheme = uri.scheme_str().unwrap_or_default();
+    let authority = uri.authority().map_or("", Authority::as_str);
+    let path = uri.path_and_query().map_or("", PathAndQuery::as_str);
+    let url = [scheme, "://", authority, path].concat();
+    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(url)) {
         headers.insert(FULL_URL, value);
     }
 }

@@ -27,8 +27,8 @@ use crate::app::{App, HttpRoute, HttpTarget, Trigger};
 use crate::call::{Call, ComponentIndex, Event, Reply};
 use crate::config::Config;
 use crate::dispatch::Dispatcher;
-use crate::engine::{Code, Engine, Ticker, plain};
-use crate::guest::{self, Commons, Guest, GuestInput};
+use crate::engine::{Concurrency, Engine, Ticker, plain};
+use crate::guest::{Commons, Guest, GuestInput};
 use crate::host;
 use crate::host::stdio::Output;
 use crate::http::{Listener, Settings};
@@ -45,25 +45,14 @@ const CUT_OFF: i32 = 128 + libc::SIGTERM;
 /// How long the guests' last output may take, once all guests are gone.
 const FLUSH: Duration = Duration::from_secs(2);
 
-/// Compiles a component for [`Server::load`], and makes sure that it can be
-/// linked: what it imports is there, and something can wake it.
-///
-/// # Errors
-/// When `wasm` is not a component, or not one that can run here.
-pub fn compile(wasm: &[u8]) -> anyhow::Result<Vec<u8>> {
-    let engine = Engine::for_compiling()?;
-    let code = engine.precompile(wasm)?;
-    let linker = host::linker(&engine).map_err(plain)?;
-    guest::exports(&engine, &linker, &engine.load_bytes(&code)?)?;
-    Ok(code)
-}
-
 /// Everything that an application needs to run.
 pub struct Input {
     /// What the image declares.
     pub app: App,
     /// The code of its components, in any order.
     pub components: Vec<ComponentInput>,
+    /// The kind of engine that the code was compiled for.
+    pub concurrency: Concurrency,
     /// What the container's environment asks for.
     pub config: Config,
     /// The container's environment: values of variables.
@@ -76,8 +65,8 @@ pub struct Input {
 pub struct ComponentInput {
     /// The component's id.
     pub id: String,
-    /// Its compiled code.
-    pub code: Code,
+    /// Its compiled code, as [`crate::compile::CompileCache`] gives it.
+    pub code: File,
     /// A folder that holds the component's files at their paths.
     pub files: Option<File>,
 }
@@ -129,11 +118,12 @@ impl Server {
         let Input {
             app,
             components,
+            concurrency,
             config,
             env,
             ca_roots,
         } = input;
-        let engine = Engine::for_running(&config.limits)?;
+        let engine = Engine::for_running(&config.limits, concurrency)?;
         let linker = host::linker(&engine)
             .map_err(plain)
             .context("linking the host interfaces")?;

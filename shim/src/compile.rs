@@ -14,10 +14,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use catena_runtime::engine::Engine;
-use catena_runtime::engine::cache::Cache;
+use catena_runtime::compile::{CompileCache, compile};
+use catena_runtime::engine::Concurrency;
 use catena_runtime::image::{Image, componentize};
-use catena_runtime::server;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, killpg};
@@ -40,40 +39,45 @@ const NICENESS: i32 = 10;
 /// The user that owns nothing.
 const NOBODY: u32 = 65534;
 
+/// Tells the child which kind of engine its code is for.
+const CONCURRENT: &str = "concurrent";
+
 /// The node's cache, and how to fill it.
 #[derive(Debug)]
 pub(crate) struct Compiler<'r> {
-    cache: Cache,
+    cache: CompileCache,
     reaper: &'r Reaper,
 }
 
 impl Compiler<'_> {
     /// Opens the cache in `folder`.
     pub(crate) fn open<'r>(folder: &Path, reaper: &'r Reaper) -> anyhow::Result<Compiler<'r>> {
-        let compatibility = Engine::for_compiling()?.compatibility();
         Ok(Compiler {
-            cache: Cache::open(folder, &compatibility)?,
+            cache: CompileCache::open(folder)?,
             reaper,
         })
     }
 
-    /// The compiled code of one component, for a worker to map. Blocks.
-    pub(crate) fn code(&self, image: &Image, component: &str) -> anyhow::Result<File> {
-        let digest = image.wasm_digest(component)?;
-        let file = self.cache.get_or_compile(&digest.hex(), |output| {
-            let wasm = image.wasm(component)?;
-            self.run_child(&wasm, output)
-        });
-        let file = file.with_context(|| format!("component {component:?}"))?;
-        // A worker that is not root maps it too. The cache's folder keeps others away.
-        let mode = file.metadata()?.permissions().mode();
-        if mode & 0o777 != 0o644 {
-            file.set_permissions(Permissions::from_mode(0o644))?;
+    /// The compiled code of an image's components, in their order, for a worker to map, and the
+    /// kind of engine it is for. Blocks.
+    pub(crate) fn codes(&self, image: &Image) -> anyhow::Result<(Concurrency, Vec<File>)> {
+        let components = wasm_digests(image)?;
+        let (concurrency, codes) = self.cache.codes(&components, |index, kind, output| {
+            let (id, _) = components[index];
+            let wasm = image.wasm(id)?;
+            self.run_child(&wasm, kind, output)
+        })?;
+        for code in &codes {
+            // A worker that is not root maps it too. The cache's folder keeps others away.
+            let mode = code.metadata()?.permissions().mode();
+            if mode & 0o777 != 0o644 {
+                code.set_permissions(Permissions::from_mode(0o644))?;
+            }
         }
-        Ok(file)
+        Ok((concurrency, codes))
     }
 
-    fn run_child(&self, wasm: &[u8], output: &File) -> anyhow::Result<()> {
+    fn run_child(&self, wasm: &[u8], kind: Concurrency, output: &File) -> anyhow::Result<()> {
         let name = c"wasm";
         let mut input = File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC)?);
         input.write_all(wasm)?;
@@ -83,6 +87,7 @@ impl Compiler<'_> {
         command
             .arg0("catena")
             .arg("compile")
+            .args((kind == Concurrency::On).then_some(CONCURRENT))
             .env_clear()
             .current_dir("/")
             .process_group(0)
@@ -139,6 +144,17 @@ impl TimeLimit {
     }
 }
 
+/// Each component's name and the digest of its wasm.
+pub(crate) fn wasm_digests(image: &Image) -> anyhow::Result<Vec<(&str, String)>> {
+    let components = image.app.components.iter();
+    components
+        .map(|component| {
+            let digest = image.wasm_digest(&component.id)?;
+            Ok((component.id.as_str(), digest.hex()))
+        })
+        .collect()
+}
+
 /// The cache folder that the options, else the daemon's environment, else the default name.
 pub(crate) fn cache_dir(options: Option<&PathBuf>) -> PathBuf {
     let named = options.cloned();
@@ -147,10 +163,14 @@ pub(crate) fn cache_dir(options: Option<&PathBuf>) -> PathBuf {
 }
 
 /// Runs the child: wasm on standard input, compiled code on standard output.
-pub(crate) fn main() -> ExitCode {
+pub(crate) fn main(args: &[String]) -> ExitCode {
+    let kind = match args {
+        [kind] if kind == CONCURRENT => Concurrency::On,
+        _ => Concurrency::Off,
+    };
     let result = confine()
         .context("confining the compiler")
-        .and_then(|()| compile());
+        .and_then(|()| compile_stdin(kind));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -160,13 +180,13 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-fn compile() -> anyhow::Result<()> {
+fn compile_stdin(kind: Concurrency) -> anyhow::Result<()> {
     let mut wasm = Vec::new();
     io::stdin()
         .read_to_end(&mut wasm)
         .context("reading the wasm")?;
     let component = componentize(&wasm)?;
-    let code = server::compile(&component)?;
+    let code = compile(&component, kind)?;
     let mut stdout = io::stdout();
     stdout
         .write_all(&code)

@@ -33,11 +33,15 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 
+/// A request costs a hundred small allocations, most of them wasmtime's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let result = match args.first().map(String::as_str) {
         Some("helper") => return helper::main(),
-        Some("compile") => return compile::main(),
+        Some("compile") => return compile::main(&args[1..]),
         _ if cli::is_for_people(&args) => cli::main(),
         _ => containerd(&args).map(|()| ExitCode::SUCCESS),
     };

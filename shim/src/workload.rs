@@ -137,14 +137,13 @@ fn assign(
 ) -> Result<Assignment, Error> {
     let folder = compile::cache_dir(options.cache_dir.as_ref());
     let compiler = Compiler::open(&folder, &daemon.reaper)?;
+    let compiled = compiler.codes(image);
+    let (concurrency, codes) = compiled.map_err(|error| match error.downcast::<LoadError>() {
+        Ok(error) => Error::from(error),
+        Err(error) => Error::FailedPrecondition(format!("{error:#}")),
+    })?;
     let mut components = Vec::new();
-    for component in &image.app.components {
-        let code = compiler.code(image, &component.id).map_err(|error| {
-            match error.downcast::<LoadError>() {
-                Ok(error) => Error::from(error),
-                Err(error) => Error::FailedPrecondition(format!("{error:#}")),
-            }
-        })?;
+    for (component, code) in image.app.components.iter().zip(codes) {
         let files = match component.files.as_slice() {
             [] => None,
             _ => {
@@ -175,6 +174,7 @@ fn assign(
         lockfile,
         env: spec.env(),
         components,
+        concurrency,
         ca_roots,
         processors: spec.processors(),
     })

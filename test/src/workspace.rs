@@ -11,25 +11,25 @@ pub fn root() -> &'static Path {
         .expect("the harness is a folder of the workspace")
 }
 
-/// The folder that cargo builds into: this very program came out of it.
-pub fn target() -> Result<PathBuf> {
+/// The folder of the profile that this very program was built with.
+fn profile() -> Result<PathBuf> {
     let exe = std::env::current_exe().context("asking for the path of this program")?;
-    let release = exe
-        .ancestors()
-        .find(|folder| folder.ends_with("release") || folder.ends_with("debug"))
-        .and_then(Path::parent);
-    Ok(release.map_or_else(|| root().join("target"), Path::to_path_buf))
+    let folder = exe.parent().context("this program lies nowhere")?;
+    // Tests lie one folder deeper than what people start.
+    let profile = match folder.file_name() {
+        Some(name) if name == "deps" => folder.parent().unwrap_or(folder),
+        _ => folder,
+    };
+    Ok(profile.to_path_buf())
 }
 
-/// The binary under test: `BINARY_UNDER_TEST`, or the one that `make build` made.
+/// The binary under test: `BINARY_UNDER_TEST`, or the one that was built with this program.
 pub fn binary() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os("BINARY_UNDER_TEST") {
         return existing(named.into(), "the binary that BINARY_UNDER_TEST names");
     }
-    existing(
-        target()?.join("release/containerd-shim-catena-v1"),
-        "`make build`",
-    )
+    let made_by = "`make build`, or `make test` for the tests' own,";
+    existing(profile()?.join("containerd-shim-catena-v1"), made_by)
 }
 
 /// A guest as a component.

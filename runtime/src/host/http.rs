@@ -115,11 +115,14 @@ impl WasiHttpHooks for Hooks {
     }
 }
 
-pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+pub(super) fn add_p2_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     let options = p2::LinkOptions::default();
     p2::http::types::add_to_linker::<_, WasiHttp>(linker, &(&options).into(), State::http)?;
+    outgoing::add_to_linker(linker)
+}
+
+pub(super) fn add_p3_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     p3_bindings::http::types::add_to_linker::<_, WasiHttp>(linker, State::http)?;
-    outgoing::add_to_linker(linker)?;
     // Sending is catena's own, since it also takes a request that has only a
     // path: the application calls itself.
     linker.instance(CLIENT)?.func_wrap_concurrent(

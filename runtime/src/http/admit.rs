@@ -78,9 +78,12 @@ impl Connection {
         let authority = self.authority(&parts)?;
         // What the guest is told as its host is one thing, however it was sent
         // (RFC 9112, section 3.2.2: an absolute target overrides `Host`).
-        let host = HeaderValue::from_str(authority.as_str())
-            .map_err(|_| Refused(StatusCode::BAD_REQUEST, "the Host is not a host\n"))?;
-        parts.headers.insert(HOST, host);
+        let sent = parts.headers.get(HOST).map(HeaderValue::as_bytes);
+        if sent != Some(authority.as_str().as_bytes()) {
+            let host = HeaderValue::from_str(authority.as_str())
+                .map_err(|_| Refused(StatusCode::BAD_REQUEST, "the Host is not a host\n"))?;
+            parts.headers.insert(HOST, host);
+        }
         let path = std::mem::take(&mut parts.uri)
             .into_parts()
             .path_and_query

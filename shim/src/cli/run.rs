@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
+use catena_runtime::compile::{CompileCache, compile};
 use catena_runtime::config::Config;
-use catena_runtime::engine::cache::Cache;
-use catena_runtime::engine::{Code, Engine};
+use catena_runtime::engine::Concurrency;
 use catena_runtime::image::{Image, componentize};
-use catena_runtime::server::{self, ComponentInput, Input, Server};
+use catena_runtime::server::{ComponentInput, Input, Server};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::compile::wasm_digests;
 use crate::{log, workload};
 
 /// Names a place for compiled code other than the user's cache folder.
@@ -43,7 +44,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     workload::check(&image, &env)?;
 
     let folder = tempfile::tempdir().context("making a folder for the components' files")?;
-    let components = prepare(&image, folder.path())?;
+    let (concurrency, components) = prepare(&image, folder.path())?;
     let config =
         Config::from_env(&env).map_err(|problems| anyhow::Error::msg(problems.join("; ")))?;
     let app = image.app.clone();
@@ -52,6 +53,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let input = Input {
         app,
         components,
+        concurrency,
         config,
         env,
         ca_roots,
@@ -81,19 +83,20 @@ async fn serve(name: &str, input: Input) -> anyhow::Result<i32> {
 }
 
 /// Compiles the components, or takes them from the user's cache, and writes their files.
-fn prepare(image: &Image, folder: &Path) -> anyhow::Result<Vec<ComponentInput>> {
-    let engine = Engine::for_compiling()?;
-    let cache = Cache::open(&cache_dir()?, &engine.compatibility())?;
-    let mut components = Vec::new();
-    for component in &image.app.components {
-        let id = &component.id;
-        let digest = image.wasm_digest(id)?;
-        let code = cache.get_or_compile(&digest.hex(), |output| {
+fn prepare(image: &Image, folder: &Path) -> anyhow::Result<(Concurrency, Vec<ComponentInput>)> {
+    let cache = CompileCache::open(&cache_dir()?)?;
+    let digests = wasm_digests(image)?;
+    let (concurrency, codes) = cache.codes(&digests, |index, kind, output| {
+        let (id, _) = digests[index];
+        if kind == Concurrency::Off {
             tracing::info!("compiling {id}");
-            let wasm = image.wasm(id)?;
-            Ok(output.write_all(&server::compile(&componentize(&wasm)?)?)?)
-        });
-        let code = Code::Mapped(code.with_context(|| format!("component {id:?}"))?);
+        }
+        let wasm = image.wasm(id)?;
+        Ok(output.write_all(&compile(&componentize(&wasm)?, kind)?)?)
+    })?;
+    let mut components = Vec::new();
+    for (component, code) in image.app.components.iter().zip(codes) {
+        let id = &component.id;
         let files = match component.files.as_slice() {
             [] => None,
             _ => {
@@ -109,7 +112,7 @@ fn prepare(image: &Image, folder: &Path) -> anyhow::Result<Vec<ComponentInput>> 
             files,
         });
     }
-    Ok(components)
+    Ok((concurrency, components))
 }
 
 /// What the container's environment would be. The last word counts.

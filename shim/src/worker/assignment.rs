@@ -6,6 +6,7 @@ use std::io::{Read as _, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use anyhow::Context as _;
+use catena_runtime::engine::Concurrency;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,8 @@ pub(crate) struct Assignment {
     pub(crate) env: Vec<(String, String)>,
     /// The components' code and files.
     pub(crate) components: Vec<ComponentFiles>,
+    /// The kind of engine that their code is for.
+    pub(crate) concurrency: Concurrency,
     /// The host's certificate authorities.
     pub(crate) ca_roots: Option<File>,
     /// How many processors the container may use, where it is limited.
@@ -43,6 +46,7 @@ struct Description {
     env: Vec<(String, String)>,
     /// Each component's name, and whether it has files.
     components: Vec<(String, bool)>,
+    concurrency: Concurrency,
     ca_roots: bool,
     processors: Option<usize>,
 }
@@ -65,6 +69,7 @@ impl Assignment {
                 .iter()
                 .map(|component| (component.id.clone(), component.files.is_some()))
                 .collect(),
+            concurrency: self.concurrency,
             ca_roots: self.ca_roots.is_some(),
             processors: self.processors,
         };
@@ -118,6 +123,7 @@ impl Assignment {
             lockfile: description.lockfile.into_bytes(),
             env: description.env,
             components,
+            concurrency: description.concurrency,
             ca_roots,
             processors: description.processors,
         })
@@ -144,6 +150,7 @@ mod tests {
             lockfile: b"{}".to_vec(),
             env: vec![("A".into(), "b".into())],
             components: components.collect(),
+            concurrency: Concurrency::On,
             ca_roots: Some(file("roots")),
             processors: Some(2),
         };
@@ -159,6 +166,7 @@ mod tests {
         };
         assert_eq!(received.lockfile, b"{}");
         assert_eq!(received.env, sent.env);
+        assert_eq!(received.concurrency, Concurrency::On);
         assert_eq!(received.processors, Some(2));
         assert_eq!(text(received.ca_roots.unwrap()), "roots");
         assert_eq!(received.components.len(), 300);

@@ -7,7 +7,6 @@ use std::thread;
 use anyhow::Context as _;
 use catena_runtime::app::parse_lockfile;
 use catena_runtime::config::Config;
-use catena_runtime::engine::Code;
 use catena_runtime::server::{Bound, ComponentInput, Input, Server};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -94,6 +93,7 @@ fn load(assignment: Assignment) -> anyhow::Result<Server> {
         lockfile,
         env,
         components,
+        concurrency,
         ca_roots,
         processors: _,
     } = assignment;
@@ -102,12 +102,13 @@ fn load(assignment: Assignment) -> anyhow::Result<Server> {
     let ca_roots = certificate_authorities(&env, ca_roots)?;
     let components = components.into_iter().map(|component| ComponentInput {
         id: component.id,
-        code: Code::Mapped(component.code),
+        code: component.code,
         files: component.files.map(File::from),
     });
     let input = Input {
         app: parse_lockfile(&lockfile)?,
         components: components.collect(),
+        concurrency,
         config,
         env,
         ca_roots,

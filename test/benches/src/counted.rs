@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use anyhow::{Context, Result, anyhow};
 use catena_runtime::app::parse_lockfile;
+use catena_runtime::compile::{CompileCache, compile};
 use catena_runtime::config::Config;
-use catena_runtime::engine::{Code, Engine};
 use catena_runtime::server::{ComponentInput, Input, Server};
 use serde_json::json;
 
@@ -99,7 +99,12 @@ pub(crate) fn serve(guest: &Path) -> Result<()> {
     let app =
         parse_lockfile(lockfile.to_string().as_bytes()).map_err(|error| anyhow!("{error}"))?;
     let wasm = std::fs::read(guest).with_context(|| format!("reading {}", guest.display()))?;
-    let code = Engine::for_compiling()?.precompile(&wasm)?;
+    let folder = tempfile::tempdir()?;
+    let (concurrency, codes) = CompileCache::open(&folder.path().join("cache"))?
+        .codes(&[("a", "00".repeat(32))], |_, kind, file| {
+            Ok(file.write_all(&compile(&wasm, kind)?)?)
+        })?;
+    let code = codes.into_iter().next().context("no code")?;
     let config = Config {
         listen: (Ipv4Addr::LOCALHOST, 0).into(),
         ..Config::default()
@@ -112,9 +117,10 @@ pub(crate) fn serve(guest: &Path) -> Result<()> {
             app,
             components: vec![ComponentInput {
                 id: "a".to_owned(),
-                code: Code::Bytes(code),
+                code,
                 files: None,
             }],
+            concurrency,
             config,
             env: Vec::new(),
             ca_roots: None,
