@@ -150,12 +150,14 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 
     /// Takes what is ours out of a daemon that goes on.
     fn leave(&self) {
-        for kind in ["containers", "images"] {
+        for (kind, flags) in [("containers", None), ("images", Some("--sync"))] {
             let listed = self.ctr_ok(&[kind, "list", "--quiet"]).unwrap_or_default();
             for name in listed.lines() {
-                drop(self.ctr(&[kind, "delete", name]));
+                let delete = [kind, "delete"].into_iter().chain(flags).chain([name]);
+                drop(self.ctr(&delete.collect::<Vec<_>>()));
             }
         }
+        // A namespace can be removed once nothing is in it, also no snapshot.
         drop(self.ctr(&["namespaces", "remove", &self.namespace]));
     }
 
