@@ -65,9 +65,13 @@ deny: ## Licences and known vulnerabilities of the dependencies
 	$(CARGO) deny check
 
 .PHONY: bench
-bench: build guests ## Measures, and prints the table
+bench: guests ## Measures, and prints the table (after `make baseline` also beside that shim)
 	$(CARGO) build --release --locked --workspace --bins
 	env --unset=RUST_BACKTRACE target/release/bench
+
+.PHONY: baseline
+baseline: ## Builds the shim that the benches compare with (a wasmtime of its own: ten minutes)
+	cd test/baseline && $(CARGO) build --release --locked --target-dir ../../target/baseline
 
 .PHONY: fuzz
 fuzz: ## Fuzzes every target for FUZZ_SECONDS (needs nightly and cargo-fuzz)

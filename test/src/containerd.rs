@@ -253,11 +253,17 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
         })
     }
 
+    /// Puts another shim on its path.
+    pub fn add_shim(&self, name: &str, binary: &Path) -> Result<()> {
+        let at = self.path("bin").join(name);
+        std::os::unix::fs::symlink(binary, at).with_context(|| format!("adding {name}"))
+    }
+
     /// The processes of its shims.
     pub fn shims(&self) -> Vec<i32> {
         processes()
             .into_iter()
-            .filter(|process| process.command.contains("containerd-shim-catena"))
+            .filter(|process| process.command.contains("containerd-shim-"))
             .filter(|process| process.command.contains(&self.namespace))
             .map(|process| process.pid)
             .collect()

@@ -17,13 +17,17 @@ use tokio::task::JoinSet;
 
 use crate::sides::LISTENING;
 
-/// Serves until it is killed.
+/// Serves until it is killed, at the address that catena would listen at, where the environment names one.
 pub(crate) fn serve() -> Result<()> {
+    let listen = match std::env::var("SPIN_HTTP_LISTEN_ADDR") {
+        Ok(named) => named.parse()?,
+        Err(_) => SocketAddr::from(([127, 0, 0, 1], 0)),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+        let listener = TcpListener::bind(listen).await?;
         println!("{LISTENING}{}", listener.local_addr()?);
         let mut connections = JoinSet::new();
         loop {

@@ -156,13 +156,13 @@ pub(crate) fn memory_of_second() -> Result<()> {
     Ok(())
 }
 
-fn serve_some(address: std::net::SocketAddr) -> Result<()> {
+pub(crate) fn serve_some(address: std::net::SocketAddr) -> Result<()> {
     Load::connect(address, "/", 1)?.requests(1000)?;
     Ok(())
 }
 
 /// PSS of the daemon's shims and of all that descends from them, in KiB.
-fn total(containerd: &Containerd) -> Result<u64> {
+pub(crate) fn total(containerd: &Containerd) -> Result<u64> {
     let mut family = containerd.shims();
     let mut next = 0;
     while next < family.len() {

@@ -5,7 +5,7 @@
 //! steadier figure. Processes of idle priority keep the cores awake meanwhile.
 //!
 //! ```text
-//! bench [throughput] [chain] [startup] [requests] [memory]     all, where none is named
+//! bench [throughput] [chain] [startup] [requests] [memory] [node]     all, where none is named
 //! bench hyper | counted GUEST | spin                           roles that it starts itself
 //! ```
 
@@ -16,6 +16,8 @@ mod chain;
 mod cost;
 mod counted;
 mod load;
+mod native;
+mod node;
 mod process;
 mod sides;
 mod startup;
@@ -31,7 +33,14 @@ use table::Goals;
 #[global_allocator]
 static ALLOCATOR: counted::Counting = counted::Counting;
 
-const PARTS: [&str; 5] = ["throughput", "chain", "startup", "requests", "memory"];
+const PARTS: [&str; 6] = [
+    "throughput",
+    "chain",
+    "startup",
+    "requests",
+    "memory",
+    "node",
+];
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -77,6 +86,9 @@ fn measure(parts: &[&str]) -> Result<()> {
     }
     if wanted("memory") {
         cost::memory_of_second()?;
+    }
+    if wanted("node") {
+        node::run(&mut goals)?;
     }
     goals.print();
     Ok(())

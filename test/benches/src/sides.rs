@@ -107,6 +107,18 @@ impl Side {
         })
     }
 
+    /// A server that somebody else started and keeps.
+    pub(crate) fn running(name: &'static str, address: SocketAddr, pid: i32) -> Self {
+        Self {
+            name,
+            address,
+            path: "/".to_owned(),
+            pid,
+            rounds: Vec::new(),
+            _server: Server::Shared,
+        }
+    }
+
     /// The same server under another path, as a side of its own.
     pub(crate) fn at(&self, name: &'static str, path: String) -> Self {
         Self {

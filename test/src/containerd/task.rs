@@ -232,6 +232,14 @@ impl<'a> Task<'a> {
         }
     }
 
+    /// Removes it and its container, running or not.
+    pub fn remove(self) -> Result<()> {
+        let containerd = self.containerd;
+        containerd.ctr_ok(&["tasks", "delete", "--force", &self.id])?;
+        containerd.ctr_ok(&["containers", "delete", &self.id])?;
+        Ok(())
+    }
+
     /// The files that its process has open: number and what it is.
     pub fn descriptors(&self) -> Result<Vec<(i32, String)>> {
         let mut open = Vec::new();
