@@ -161,6 +161,17 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
         drop(self.ctr(&["namespaces", "remove", &self.namespace]));
     }
 
+    /// Kills the daemon where it stands, does something while there is none, and starts it again.
+    pub fn crash<T>(&mut self, meanwhile: impl FnOnce() -> Result<T>) -> Result<T> {
+        if let Some(mut daemon) = self.daemon.take() {
+            daemon.kill().context("killing containerd")?;
+            daemon.wait()?;
+        }
+        let done = meanwhile()?;
+        self.launch()?;
+        Ok(done)
+    }
+
     fn end_daemon(&mut self) {
         if let Some(mut daemon) = self.daemon.take() {
             if let Ok(pid) = i32::try_from(daemon.id()) {
