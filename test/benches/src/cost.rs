@@ -163,21 +163,31 @@ pub(crate) fn serve_some(address: std::net::SocketAddr) -> Result<()> {
 
 /// PSS of the daemon's shims and of all that descends from them, in KiB.
 pub(crate) fn total(containerd: &Containerd) -> Result<u64> {
+    family(containerd)
+        .iter()
+        .map(|pid| memory(*pid, "Pss").with_context(|| format!("the memory of process {pid}")))
+        .sum()
+}
+
+/// The daemon's shims and all that descends from them.
+pub(crate) fn family(containerd: &Containerd) -> Vec<i32> {
+    let parents: Vec<(i32, i32)> = processes()
+        .into_iter()
+        .filter_map(|process| Some((process.pid, parent_of(process.pid)?)))
+        .collect();
     let mut family = containerd.shims();
     let mut next = 0;
     while next < family.len() {
         let parent = family[next];
         next += 1;
-        let children = processes().into_iter().map(|process| process.pid);
+        let children = parents.iter().filter(|(_, of)| *of == parent);
         let children: Vec<i32> = children
-            .filter(|pid| !family.contains(pid) && parent_of(*pid) == Some(parent))
+            .map(|(pid, _)| *pid)
+            .filter(|pid| !family.contains(pid))
             .collect();
         family.extend(children);
     }
     family
-        .iter()
-        .map(|pid| memory(*pid, "Pss").with_context(|| format!("the memory of process {pid}")))
-        .sum()
 }
 
 fn parent_of(pid: i32) -> Option<i32> {

@@ -5,7 +5,7 @@
 //! steadier figure. Processes of idle priority keep the cores awake meanwhile.
 //!
 //! ```text
-//! bench [throughput] [chain] [startup] [requests] [memory] [node]     all, where none is named
+//! bench [throughput] [chain] [startup] [requests] [memory] [node] [density]     all, where none is named
 //! bench hyper | counted GUEST | spin                           roles that it starts itself
 //! ```
 
@@ -15,6 +15,7 @@ mod bare;
 mod chain;
 mod cost;
 mod counted;
+mod density;
 mod load;
 mod native;
 mod node;
@@ -33,13 +34,14 @@ use table::Goals;
 #[global_allocator]
 static ALLOCATOR: counted::Counting = counted::Counting;
 
-const PARTS: [&str; 6] = [
+const PARTS: [&str; 7] = [
     "throughput",
     "chain",
     "startup",
     "requests",
     "memory",
     "node",
+    "density",
 ];
 
 fn main() -> Result<()> {
@@ -89,6 +91,9 @@ fn measure(parts: &[&str]) -> Result<()> {
     }
     if wanted("node") {
         node::run(&mut goals)?;
+    }
+    if wanted("density") {
+        density::run(&mut goals)?;
     }
     goals.print();
     Ok(())
