@@ -19,6 +19,7 @@ use crate::options::Options;
 use crate::rootfs::Rootfs;
 use crate::spec::BundleSpec;
 use crate::stdio::{Paths, Stdio};
+use crate::steps::Steps;
 use crate::workload::{self, Workload};
 
 /// Makes the container that `request` describes, and publishes its creation.
@@ -26,6 +27,7 @@ pub(crate) async fn create(
     daemon: &Arc<Daemon>,
     request: &CreateTaskRequest,
 ) -> Result<Arc<Container>, Error> {
+    let mut steps = Steps::begin("create", &request.id);
     refuse_unsupported(request)?;
     let bundle = PathBuf::from(&request.bundle);
     let options = Options::from_any(request.options.as_ref())?;
@@ -37,10 +39,12 @@ pub(crate) async fn create(
     );
     // The mount first: if both failed, only its error tells of something to undo.
     let (rootfs, known) = (rootfs?, known?);
+    steps.done("image-and-root");
     let work = WorkFolder::make(work_folder(&bundle))?;
     let workload = tokio::task::block_in_place(|| {
         workload::prepare(daemon, known, &spec, &options, rootfs.path(), &work.path)
     })?;
+    steps.done("code-and-files");
 
     let paths = Paths {
         stdin: request.stdin.clone(),
@@ -72,6 +76,7 @@ pub(crate) async fn create(
     let launched = launch::create(daemon, make, ends, their_channel)
         .await
         .with_context(|| format!("creating container {}", request.id))?;
+    steps.done("container");
 
     let parts = Parts {
         id: request.id.clone(),

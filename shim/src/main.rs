@@ -25,6 +25,7 @@ mod spec;
 mod start;
 mod stats;
 mod stdio;
+mod steps;
 mod task;
 mod worker;
 mod workload;

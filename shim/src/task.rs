@@ -16,6 +16,7 @@ use crate::create;
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::stats;
+use crate::steps::Steps;
 
 /// All containers of this shim's pod.
 pub(crate) struct TaskService {
@@ -136,7 +137,9 @@ impl Task for TaskService {
         request: api::StartRequest,
     ) -> RpcResult<api::StartResponse> {
         let container = self.find(&request.id, &request.exec_id)?;
+        let mut steps = Steps::begin("start", &request.id);
         container.start(&self.daemon).await?;
+        steps.done("ready");
         Ok(api::StartResponse {
             pid: container.pid(),
             ..Default::default()

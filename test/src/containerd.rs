@@ -37,13 +37,20 @@ pub struct Containerd {
     state: PathBuf,
     namespace: String,
     runtime: String,
+    log_level: &'static str,
     daemon: Option<Child>,
 }
 
 impl Containerd {
     /// Starts one, and waits until it answers.
     pub fn start() -> Result<Self> {
+        Self::start_logging("info")
+    }
+
+    /// The same, and it and its shims log what is of this level.
+    pub fn start_logging(level: &'static str) -> Result<Self> {
         let mut containerd = Self::new()?;
+        containerd.log_level = level;
         containerd.prepare()?;
         containerd.launch()?;
         Ok(containerd)
@@ -81,6 +88,7 @@ impl Containerd {
             folder,
             namespace: format!("catena-test-{}-{number}", std::process::id()),
             runtime: "io.containerd.catena.v1".to_owned(),
+            log_level: "info",
             daemon: None,
         })
     }
@@ -122,6 +130,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
         let daemon = Command::new("containerd")
             .arg("--config")
             .arg(self.path("config.toml"))
+            .args(["--log-level", self.log_level])
             .env("PATH", format!("{}:{path}", self.path("bin").display()))
             // Its shims inherit this: compiled code of the daemon's own.
             .env("CATENA_CACHE_DIR", self.path("cache"))

@@ -55,6 +55,7 @@ pub(crate) fn run(goals: &mut Goals) -> Result<()> {
         ]);
     }
     table.print(&format!("start, medians of {ROUNDS} rounds"));
+    where_it_goes()?;
     let pairs = catena.iter().zip(&runc);
     let ratio = median(pairs.map(|(catena, runc)| catena.as_secs_f64() / runc.as_secs_f64()));
     goals.at_most(
@@ -64,6 +65,76 @@ pub(crate) fn run(goals: &mut Goals) -> Result<()> {
         "",
     );
     Ok(())
+}
+
+/// What the shim says that its calls took, beside the whole.
+fn where_it_goes() -> Result<()> {
+    let containerd = Containerd::start_logging("debug")?;
+    let hello = containerd.import(Packed::app("hello", Form::Rootfs)?.path())?;
+    let mut whole = Vec::new();
+    for round in 0..=ROUNDS {
+        let id = format!("traced-{round}");
+        let took = start(|address| {
+            let container = containerd.container(&hello, &id);
+            container.env("SPIN_HTTP_LISTEN_ADDR", address)
+        })?;
+        if round > 0 {
+            whole.push((id, took.as_secs_f64() * 1e3));
+        }
+    }
+    let log = containerd.log();
+    let mut steps: Vec<(String, Vec<f64>)> = Vec::new();
+    let mut rest = Vec::new();
+    for (id, whole) in &whole {
+        let told = told(&log, id);
+        rest.push(whole - told.iter().map(|(_, took)| took).sum::<f64>());
+        for (step, took) in told {
+            match steps.iter_mut().find(|(known, _)| *known == step) {
+                Some((_, all)) => all.push(took),
+                None => steps.push((step, vec![took])),
+            }
+        }
+    }
+    let mut table = Table::new(&["where the time of a start goes", "ms"]);
+    let mut row = |what: String, took: f64| table.row([what, format!("{took:.1}")]);
+    row(
+        "ctr, containerd, starting the shim, the first request".to_owned(),
+        median(rest),
+    );
+    for (step, took) in steps {
+        row(step, median(took));
+    }
+    row(
+        "all of it".to_owned(),
+        median(whole.into_iter().map(|(_, took)| took)),
+    );
+    table.print(&format!(
+        "a start with a warm cache, medians of {ROUNDS} rounds"
+    ));
+    Ok(())
+}
+
+/// The steps of the calls for one container and what they took in milliseconds, as the shim logs them:
+/// `create of ID took STEP=..us STEP=..us`.
+fn told(log: &str, id: &str) -> Vec<(String, f64)> {
+    let mut told = Vec::new();
+    for call in ["create", "start"] {
+        let mark = format!("{call} of {id} took ");
+        let Some((_, rest)) = log.split_once(&mark) else {
+            continue;
+        };
+        let line = rest.lines().next().unwrap_or_default();
+        for step in line.split_whitespace() {
+            let Some((name, took)) = step.split_once('=') else {
+                continue;
+            };
+            let digits: String = took.chars().take_while(char::is_ascii_digit).collect();
+            if let Ok(microseconds) = digits.parse::<f64>() {
+                told.push((format!("{call}: {name}"), microseconds / 1e3));
+            }
+        }
+    }
+    told
 }
 
 /// Runs the container that listens at the address it is given until it answers, and removes it.
