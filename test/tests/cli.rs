@@ -1,7 +1,9 @@
 //! The command line: what it prints, what it refuses, and the codes that it exits with.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use catena_test::pack::{self, Form, Output, Packed};
@@ -251,5 +253,63 @@ async fn an_address_that_is_taken_is_named() -> Result<()> {
     ])?;
     assert!(!output.success);
     assert!(output.stderr.contains(&address), "{output:?}");
+    Ok(())
+}
+
+/// The compiled code in a cache, by its file.
+fn compiled(cache: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    for folder in fs::read_dir(cache)? {
+        for file in fs::read_dir(folder?.path())? {
+            let path = file?.path();
+            if path.extension().is_some_and(|it| it == "cwasm") {
+                found.insert(path.clone(), fs::read(path)?);
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn flipped(whole: &[u8]) -> Vec<u8> {
+    let mut damaged = whole.to_vec();
+    let middle = whole.len() / 2;
+    for byte in damaged.iter_mut().skip(middle).take(8) {
+        *byte = !*byte;
+    }
+    damaged
+}
+
+fn truncated(whole: &[u8]) -> Vec<u8> {
+    whole[..whole.len() / 2].to_vec()
+}
+
+/// Compiled code that was damaged on the node is never run: it is made again, and the file is whole again. Of 0.3
+/// there is a file for each kind of engine.
+#[tokio::test]
+async fn damaged_code_is_compiled_again() -> Result<()> {
+    for (app, files) in [("hello", 1), ("hello-p3", 2)] {
+        let cache = tempfile::tempdir()?;
+        let packed = Packed::app(app, Form::Rootfs)?;
+        let answers = || async {
+            let mut run = Catena::image(packed.path())
+                .cache(cache.path())
+                .start()
+                .await?;
+            assert_eq!(run.get("/").await?.text(), "Hello from catena\n");
+            assert!(run.stop().await?.success());
+            Ok::<_, anyhow::Error>(run.output().count("damaged artefact"))
+        };
+        assert_eq!(answers().await?, 0);
+        let whole = compiled(cache.path())?;
+        assert_eq!(whole.len(), files, "{app}");
+        for damage in [flipped, truncated, |_: &[u8]| Vec::new()] {
+            for (path, bytes) in &whole {
+                fs::write(path, damage(bytes))?;
+            }
+            assert!(answers().await? >= files, "{app}: the damage was not seen");
+            assert!(compiled(cache.path())? == whole, "{app}: not whole again");
+            assert_eq!(answers().await?, 0, "{app}: compiled without a reason");
+        }
+    }
     Ok(())
 }
