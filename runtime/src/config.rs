@@ -26,6 +26,8 @@ pub struct Config {
     /// `CATENA_RESPONSE_TIMEOUT`: to the head of a guest's response, and for its
     /// work after a complete response, 60 s by default; none where it is 0.
     pub response_timeout: Option<Duration>,
+    /// `CATENA_MAX_CONNECTIONS`: connections of clients at once, 10000 by default.
+    pub max_connections: u32,
     /// `CATENA_HEADER_TIMEOUT`: to the end of a request's head, 30 s by default.
     pub header_timeout: Duration,
     /// `CATENA_MAX_HEADER_BYTES`: the size of a request's head, 64 KiB by default.
@@ -50,6 +52,7 @@ impl Default for Config {
             instance_uses: 1000,
             chain_depth: 32,
             response_timeout: Some(Duration::from_secs(60)),
+            max_connections: 10_000,
             header_timeout: Duration::from_secs(30),
             max_header_bytes: 64 << 10,
             max_body_bytes: None,
@@ -112,6 +115,9 @@ impl Config {
                 let timeout = duration(name, value)?;
                 self.response_timeout = (!timeout.is_zero()).then_some(timeout);
             }
+            "CATENA_MAX_CONNECTIONS" => {
+                self.max_connections = positive(name, value, "a number of connections")?;
+            }
             "CATENA_HEADER_TIMEOUT" => self.header_timeout = positive_duration(name, value)?,
             "CATENA_MAX_HEADER_BYTES" => {
                 let bytes: usize = positive(name, value, "a number of bytes")?;
@@ -144,11 +150,12 @@ impl Config {
 /// 4 GiB of addresses for each of two memories an instance, in 2^46 bytes.
 const MAX_INSTANCES: u32 = 8000;
 
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "CATENA_MAX_INSTANCES",
     "CATENA_INSTANCE_USES",
     "CATENA_CHAIN_DEPTH",
     "CATENA_RESPONSE_TIMEOUT",
+    "CATENA_MAX_CONNECTIONS",
     "CATENA_HEADER_TIMEOUT",
     "CATENA_MAX_HEADER_BYTES",
     "CATENA_MAX_BODY_BYTES",
@@ -248,6 +255,7 @@ mod tests {
             ("PATH", "/bin"),
             ("SPIN_HTTP_LISTEN_ADDR", "[::1]:8080"),
             ("CATENA_RESPONSE_TIMEOUT", "0"),
+            ("CATENA_MAX_CONNECTIONS", "2"),
             ("CATENA_HEADER_TIMEOUT", "1m30s"),
             ("CATENA_DRAIN_TIMEOUT", "250ms"),
             ("CATENA_CHAIN_DEPTH", "4"),
@@ -255,6 +263,7 @@ mod tests {
         .unwrap();
         assert_eq!(config.listen.to_string(), "[::1]:8080");
         assert_eq!(config.response_timeout, None);
+        assert_eq!(config.max_connections, 2);
         assert_eq!(config.header_timeout, Duration::from_secs(90));
         assert_eq!(config.drain_timeout, Duration::from_millis(250));
         assert_eq!(config.chain_depth, 4);

@@ -16,6 +16,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -29,6 +30,8 @@ use admit::Connection;
 /// How the listener treats its clients.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
+    /// Connections at once; who comes then waits in the kernel's queue.
+    pub(crate) max_connections: u32,
     /// To the end of a request's head, and between two requests.
     pub(crate) header_timeout: Duration,
     /// The largest head, in bytes.
@@ -75,10 +78,12 @@ impl Listener {
         let closing = CancellationToken::new();
         let graceful = GracefulShutdown::new();
         let connections = TaskTracker::new();
+        let room = Arc::new(Semaphore::new(self.settings.max_connections as usize));
+        let mut full = false;
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
-            let accepted = tokio::select! {
-                accepted = self.tcp.accept() => accepted,
+            let (accepted, permit) = tokio::select! {
+                accepted = self.accept(&room, &mut full) => accepted,
                 () = &mut shutdown => break,
             };
             match accepted {
@@ -90,6 +95,7 @@ impl Listener {
                         self.settings,
                         graceful.watcher(),
                         closing.clone(),
+                        permit,
                     ));
                 }
                 // The client went away before it was accepted.
@@ -118,9 +124,40 @@ impl Listener {
         }
         end
     }
+
+    /// The next connection, once there is room for it. `full` is whether there
+    /// was none the last time.
+    async fn accept(
+        &self,
+        room: &Arc<Semaphore>,
+        full: &mut bool,
+    ) -> (
+        io::Result<(TcpStream, SocketAddr)>,
+        Option<OwnedSemaphorePermit>,
+    ) {
+        let permit = match Arc::clone(room).try_acquire_owned() {
+            Ok(permit) => {
+                *full = false;
+                Some(permit)
+            }
+            Err(_) => {
+                // Told once, and not for each connection of a crowd.
+                if !std::mem::replace(full, true) {
+                    tracing::warn!(
+                        "{} connections are open (CATENA_MAX_CONNECTIONS): the next waits until \
+                         one of them ends",
+                        self.settings.max_connections
+                    );
+                }
+                // It fails only when the semaphore is closed, which this one never is.
+                Arc::clone(room).acquire_owned().await.ok()
+            }
+        };
+        (self.tcp.accept().await, permit)
+    }
 }
 
-/// Serves one connection to its end.
+/// Serves one connection to its end, which makes room for another.
 async fn serve(
     stream: TcpStream,
     client: SocketAddr,
@@ -128,6 +165,7 @@ async fn serve(
     settings: Settings,
     watcher: Watcher,
     closing: CancellationToken,
+    _room: Option<OwnedSemaphorePermit>,
 ) {
     // Small responses must not wait for the acknowledgement of earlier ones.
     let _ = stream.set_nodelay(true);

@@ -214,6 +214,7 @@ impl Server {
             .any(|trigger| matches!(trigger.route, HttpRoute::Path(_)));
         let listener = if reachable {
             let settings = Settings {
+                max_connections: self.config.max_connections,
                 header_timeout: self.config.header_timeout,
                 max_header_bytes: self.config.max_header_bytes,
                 max_body_bytes: self.config.max_body_bytes,

@@ -152,6 +152,32 @@ async fn a_reader_that_stops_stops_the_writer() -> Result<()> {
     anyhow::bail!("the guest goes on writing: {before} pieces of 10 kB")
 }
 
+/// At the limit a client waits until another has gone.
+#[tokio::test]
+async fn connections_are_limited() -> Result<()> {
+    let app = Catena::app("routes")?.env("CATENA_MAX_CONNECTIONS", "2");
+    let mut app = app.start().await?;
+    let mut first = app.http1().await?;
+    let mut second = app.http2().await?;
+    assert_eq!(first.get("/count").await?.status, StatusCode::OK);
+    assert_eq!(second.get("/count").await?.status, StatusCode::OK);
+    let mut third = app.http1().await?;
+    let exchange = third.request(Method::GET, "/count", &[]).await?;
+    let mut answer = std::pin::pin!(exchange.response());
+    let early = tokio::time::timeout(Duration::from_millis(500), &mut answer).await;
+    assert!(early.is_err(), "a third connection was served: {early:?}");
+    app.output().wait_for("CATENA_MAX_CONNECTIONS").await?;
+    // Those that are there are served as ever.
+    assert_eq!(first.get("/count").await?.status, StatusCode::OK);
+    assert_eq!(second.get("/count").await?.status, StatusCode::OK);
+    drop(first);
+    assert_eq!(answer.await?.status, StatusCode::OK);
+    // A full house does not hold up the end.
+    let _waiting = app.http1().await?;
+    assert_eq!(app.stop().await?.code(), Some(0));
+    Ok(())
+}
+
 #[tokio::test]
 async fn trailers_come_through() -> Result<()> {
     let app = routes().await?;
