@@ -17,6 +17,11 @@ use crate::life::Life;
 /// A body in either direction: a stream of frames that may end in an error.
 pub(crate) type Body = WasiBody;
 
+/// Marks a response whose guest is still at work, so that a client that does not
+/// read it holds an instance.
+#[derive(Clone, Copy)]
+pub(crate) struct AtWork;
+
 /// A body without any frame.
 pub(crate) fn empty() -> Body {
     Empty::new().map_err(|never| match never {}).boxed_unsync()

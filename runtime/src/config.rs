@@ -30,6 +30,9 @@ pub struct Config {
     pub max_connections: u32,
     /// `CATENA_HEADER_TIMEOUT`: to the end of a request's head, 30 s by default.
     pub header_timeout: Duration,
+    /// `CATENA_WRITE_TIMEOUT`: how long a client may read nothing of a response,
+    /// 60 s by default; for ever where it is 0.
+    pub write_timeout: Option<Duration>,
     /// `CATENA_MAX_HEADER_BYTES`: the size of a request's head, 64 KiB by default.
     pub max_header_bytes: usize,
     /// `CATENA_MAX_BODY_BYTES`: the size of a request's body, no limit by
@@ -54,6 +57,7 @@ impl Default for Config {
             response_timeout: Some(Duration::from_secs(60)),
             max_connections: 10_000,
             header_timeout: Duration::from_secs(30),
+            write_timeout: Some(Duration::from_secs(60)),
             max_header_bytes: 64 << 10,
             max_body_bytes: None,
             connect_timeout: Duration::from_secs(10),
@@ -112,13 +116,13 @@ impl Config {
                 self.chain_depth = positive(name, value, "a number of calls")?;
             }
             "CATENA_RESPONSE_TIMEOUT" => {
-                let timeout = duration(name, value)?;
-                self.response_timeout = (!timeout.is_zero()).then_some(timeout);
+                self.response_timeout = limit(name, value)?;
             }
             "CATENA_MAX_CONNECTIONS" => {
                 self.max_connections = positive(name, value, "a number of connections")?;
             }
             "CATENA_HEADER_TIMEOUT" => self.header_timeout = positive_duration(name, value)?,
+            "CATENA_WRITE_TIMEOUT" => self.write_timeout = limit(name, value)?,
             "CATENA_MAX_HEADER_BYTES" => {
                 let bytes: usize = positive(name, value, "a number of bytes")?;
                 if bytes < MIN_HEADER_BYTES {
@@ -150,13 +154,14 @@ impl Config {
 /// 4 GiB of addresses for each of two memories an instance, in 2^46 bytes.
 const MAX_INSTANCES: u32 = 8000;
 
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 12] = [
     "CATENA_MAX_INSTANCES",
     "CATENA_INSTANCE_USES",
     "CATENA_CHAIN_DEPTH",
     "CATENA_RESPONSE_TIMEOUT",
     "CATENA_MAX_CONNECTIONS",
     "CATENA_HEADER_TIMEOUT",
+    "CATENA_WRITE_TIMEOUT",
     "CATENA_MAX_HEADER_BYTES",
     "CATENA_MAX_BODY_BYTES",
     "CATENA_CONNECT_TIMEOUT",
@@ -189,6 +194,11 @@ fn positive_duration(name: &str, value: &str) -> Result<Duration, String> {
         return Err(format!("{name}={value}: this must be longer than 0"));
     }
     Ok(duration)
+}
+
+/// A duration that 0 switches off.
+fn limit(name: &str, value: &str) -> Result<Option<Duration>, String> {
+    Ok(Some(duration(name, value)?).filter(|limit| !limit.is_zero()))
 }
 
 /// Whole seconds, or a duration as Go writes it: `1m30s`, `250ms`.
@@ -255,6 +265,7 @@ mod tests {
             ("PATH", "/bin"),
             ("SPIN_HTTP_LISTEN_ADDR", "[::1]:8080"),
             ("CATENA_RESPONSE_TIMEOUT", "0"),
+            ("CATENA_WRITE_TIMEOUT", "0"),
             ("CATENA_MAX_CONNECTIONS", "2"),
             ("CATENA_HEADER_TIMEOUT", "1m30s"),
             ("CATENA_DRAIN_TIMEOUT", "250ms"),
@@ -263,6 +274,7 @@ mod tests {
         .unwrap();
         assert_eq!(config.listen.to_string(), "[::1]:8080");
         assert_eq!(config.response_timeout, None);
+        assert_eq!(config.write_timeout, None);
         assert_eq!(config.max_connections, 2);
         assert_eq!(config.header_timeout, Duration::from_secs(90));
         assert_eq!(config.drain_timeout, Duration::from_millis(250));

@@ -24,8 +24,12 @@ use tokio_util::task::TaskTracker;
 use crate::dispatch::Dispatcher;
 
 mod admit;
+mod held;
+mod socket;
 
 use admit::Connection;
+use held::Streams;
+use socket::Socket;
 
 /// How the listener treats its clients.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +38,8 @@ pub(crate) struct Settings {
     pub(crate) max_connections: u32,
     /// To the end of a request's head, and between two requests.
     pub(crate) header_timeout: Duration,
+    /// How long a client may read nothing of a response.
+    pub(crate) write_timeout: Option<Duration>,
     /// The largest head, in bytes.
     pub(crate) max_header_bytes: usize,
     /// The largest body, in bytes.
@@ -178,12 +184,25 @@ async fn serve(
     };
     let local = stream.local_addr().unwrap_or(client);
     let connection = Arc::new(Connection::new(client, local, settings.max_body_bytes));
+    let limit = settings.write_timeout;
+    let streams = match version {
+        Version::One => None,
+        Version::Two => limit.map(|limit| Arc::new(Streams::new(limit))),
+    };
+    let watched = streams.clone();
     let service = service_fn(move |request| {
         let dispatcher = Arc::clone(&dispatcher);
         let connection = Arc::clone(&connection);
-        async move { Ok::<_, Infallible>(connection.respond(&dispatcher, request).await) }
+        let watched = watched.clone();
+        async move {
+            let response = connection.respond(&dispatcher, request).await;
+            Ok::<_, Infallible>(match watched {
+                Some(streams) => streams.watched(response),
+                None => response,
+            })
+        }
     });
-    let stream = TokioIo::new(stream);
+    let stream = TokioIo::new(Socket::new(stream, settings.write_timeout));
     let result = match version {
         Version::One => {
             let connection = http1::Builder::new()
@@ -202,7 +221,15 @@ async fn serve(
                 .keep_alive_interval(H2_PING)
                 .keep_alive_timeout(settings.header_timeout)
                 .serve_connection(stream, service);
-            watcher.watch(connection).await
+            let served = watcher.watch(connection);
+            match &streams {
+                None => served.await,
+                Some(streams) => tokio::select! {
+                    biased;
+                    served = served => served,
+                    never = streams.watch() => match never {},
+                },
+            }
         }
     };
     if let Err(error) = result {

@@ -216,6 +216,7 @@ impl Server {
             let settings = Settings {
                 max_connections: self.config.max_connections,
                 header_timeout: self.config.header_timeout,
+                write_timeout: self.config.write_timeout,
                 max_header_bytes: self.config.max_header_bytes,
                 max_body_bytes: self.config.max_body_bytes,
             };

@@ -1,5 +1,6 @@
 //! The HTTP trigger, from outside: protocols, limits, routes, headers, and guests that misbehave.
 
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -8,7 +9,7 @@ use catena_test::{Catena, Running};
 use http::{Method, StatusCode};
 use nix::sys::signal::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 async fn routes() -> Result<Running> {
     Catena::app("routes")?.start().await
@@ -150,6 +151,93 @@ async fn a_reader_that_stops_stops_the_writer() -> Result<()> {
         before = now;
     }
     anyhow::bail!("the guest goes on writing: {before} pieces of 10 kB")
+}
+
+/// A client whose kernel holds little that it has not read.
+async fn with_small_buffer(app: &Running) -> Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_recv_buffer_size(64 << 10)?;
+    Ok(socket.connect(app.address()).await?)
+}
+
+/// A client that reads nothing loses its connection, and its instance serves the next one.
+#[tokio::test]
+async fn a_client_that_never_reads_is_cut() -> Result<()> {
+    let app = Catena::app("routes")?.env("CATENA_WRITE_TIMEOUT", "1s");
+    let app = app.env("CATENA_MAX_INSTANCES", "1").start().await?;
+    for path in [
+        "/drip?count=100000000&ms=0&size=10000",
+        "/~p3/large?bytes=100000000000",
+    ] {
+        let mut stream = with_small_buffer(&app).await?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        // The only instance is at work.
+        let started = Instant::now();
+        let waiting = app.get("/count").await?;
+        let waited = started.elapsed();
+        assert_eq!(waiting.status, StatusCode::OK, "{path}: {}", waiting.text());
+        assert!(waited > Duration::from_millis(500), "{path}: {waited:?}");
+        assert!(waited < Duration::from_secs(10), "{path}: {waited:?}");
+        // Reset: what was under way is not worth sending.
+        let mut rest = Vec::new();
+        let error = stream.read_to_end(&mut rest).await.err();
+        let kind = error.map(|error| error.kind());
+        assert_eq!(kind, Some(ErrorKind::ConnectionReset), "{path}");
+    }
+    Ok(())
+}
+
+/// Over HTTP/2 it is one stream that is not read: its instance is free again, and the other streams go on.
+#[tokio::test]
+async fn a_stream_that_is_never_read_is_cut() -> Result<()> {
+    let app = Catena::app("routes")?.env("CATENA_WRITE_TIMEOUT", "1s");
+    let app = app.env("CATENA_MAX_INSTANCES", "1").start().await?;
+    let mut client = app.http2().await?;
+    for path in [
+        "/drip?count=100000000&ms=0&size=10000",
+        "/~p3/large?bytes=100000000000",
+    ] {
+        let mut unread = client.request(Method::GET, path, &[]).await?;
+        assert_eq!(unread.head().await?.status(), StatusCode::OK, "{path}");
+        let started = Instant::now();
+        let waiting = client.get("/count").await?;
+        let waited = started.elapsed();
+        assert_eq!(waiting.status, StatusCode::OK, "{path}: {}", waiting.text());
+        assert!(waited > Duration::from_millis(500), "{path}: {waited:?}");
+        assert!(waited < Duration::from_secs(10), "{path}: {waited:?}");
+        // What came before can be read; then it breaks off.
+        let broken = loop {
+            match unread.next().await {
+                Ok(Some(_)) => {}
+                Ok(None) => break false,
+                Err(_) => break true,
+            }
+        };
+        assert!(broken, "{path} looks whole");
+    }
+    Ok(())
+}
+
+/// Whoever reads slowly, but reads, may take as long as it takes.
+#[tokio::test]
+async fn a_client_that_reads_slowly_is_not_cut() -> Result<()> {
+    let app = Catena::app("routes")?.env("CATENA_WRITE_TIMEOUT", "1s");
+    let app = app.start().await?;
+    let mut stream = with_small_buffer(&app).await?;
+    let request = "GET /large?bytes=20000000 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).await?;
+    let mut piece = vec![0; 64 << 10];
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(5) {
+        stream.read_exact(&mut piece).await?;
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).await?;
+    assert!(rest.ends_with(b"\r\n0\r\n\r\n"), "the body is not whole");
+    Ok(())
 }
 
 /// At the limit a client waits until another has gone.

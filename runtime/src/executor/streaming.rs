@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 use wasmtime_wasi_http::Error;
 
-use crate::body::Body;
+use crate::body::{AtWork, Body};
 use crate::call::CallError;
 use crate::life::{Driver, Life};
 
@@ -31,7 +31,7 @@ pub(super) struct After {
 /// Lets `response` stream while its guest goes on. The reader of the body drives
 /// the guest, or the guest's caller does where there is one.
 pub(super) fn streaming(
-    response: Response<Body>,
+    mut response: Response<Body>,
     driver: Driver<CallError>,
     life: Arc<Life>,
     caller: Option<Arc<Life>>,
@@ -48,7 +48,10 @@ pub(super) fn streaming(
         .and_then(|value| value.to_str().ok()?.parse().ok());
     let remaining = if bodiless { Some(0) } else { promised };
     let drive = match caller {
-        None => Drive::ByReader(Some(driver), after),
+        None => {
+            response.extensions_mut().insert(AtWork);
+            Drive::ByReader(Some(driver), after)
+        }
         Some(caller) => {
             let (complete, completed) = oneshot::channel();
             caller.send_out(Box::pin(escort(driver, completed, after)));
