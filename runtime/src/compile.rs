@@ -97,36 +97,47 @@ impl CompileCache {
         components: &[(&str, String)],
         mut make: impl FnMut(usize, Concurrency, &mut File) -> anyhow::Result<()>,
     ) -> anyhow::Result<(Concurrency, Vec<File>)> {
-        let concurrency = Concurrency::Off;
+        let mut concurrency = Concurrency::Off;
         let mut codes = each(components, |index, digest| {
             self.without
                 .get_or_compile(digest, |file| make(index, concurrency, file))
-        })?;
+        });
         let mut needed = false;
-        for code in &mut codes {
+        for code in codes.iter_mut().flatten() {
             needed |= is_marker(code).context("reading compiled code")?;
         }
-        if !needed {
-            return Ok((concurrency, codes));
+        // Also where something is wrong already: only here it shows what is wrong
+        // with the components that need concurrency.
+        if needed {
+            concurrency = Concurrency::On;
+            codes = each(components, |index, digest| {
+                self.with
+                    .get_or_compile(digest, |file| make(index, concurrency, file))
+            });
         }
-        let concurrency = Concurrency::On;
-        let codes = each(components, |index, digest| {
-            self.with
-                .get_or_compile(digest, |file| make(index, concurrency, file))
-        })?;
-        Ok((concurrency, codes))
+        Ok((concurrency, together(codes)?))
     }
 }
 
-/// Does the same for each component, and collects what went wrong.
+/// Does the same for each component.
 fn each(
     components: &[(&str, String)],
     mut get: impl FnMut(usize, &str) -> anyhow::Result<File>,
-) -> anyhow::Result<Vec<File>> {
+) -> Vec<anyhow::Result<File>> {
+    let components = components.iter().enumerate();
+    components
+        .map(|(index, (name, digest))| {
+            get(index, digest).with_context(|| format!("component {name:?}"))
+        })
+        .collect()
+}
+
+/// All of the code, or everything that went wrong.
+fn together(codes: Vec<anyhow::Result<File>>) -> anyhow::Result<Vec<File>> {
     let mut files = Vec::new();
     let mut problems = Vec::new();
-    for (index, (name, digest)) in components.iter().enumerate() {
-        match get(index, digest).with_context(|| format!("component {name:?}")) {
+    for code in codes {
+        match code {
             Ok(file) => files.push(file),
             Err(error) => problems.push(error),
         }
@@ -218,6 +229,23 @@ mod tests {
         let components = [("a", "00".to_owned()), ("b", "11".to_owned())];
         let error = cache
             .codes(&components, |index, _, _| anyhow::bail!("no {index}"))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("no 0") && error.contains("no 1"), "{error}");
+    }
+
+    #[test]
+    fn what_is_wrong_with_either_kind_of_component_is_told_together() {
+        let root = tempfile::tempdir().unwrap();
+        let cache = CompileCache::open(&root.path().join("cache")).unwrap();
+        let components = [("a", "00".to_owned()), ("b", "11".to_owned())];
+        let error = cache
+            .codes(&components, |index, kind, file| {
+                if index == 1 && kind == Concurrency::Off {
+                    return Ok(file.write_all(NEEDS_CONCURRENCY)?);
+                }
+                anyhow::bail!("no {index}")
+            })
             .unwrap_err()
             .to_string();
         assert!(error.contains("no 0") && error.contains("no 1"), "{error}");

@@ -52,6 +52,27 @@ fn an_app_is_refused_with_the_reason() -> Result<()> {
     Ok(())
 }
 
+/// Guests that import what no host has: every one of them is told, with the import's name.
+#[test]
+fn an_import_that_no_host_has_is_refused() -> Result<()> {
+    let (containerd, image) = containerd_with("unmet")?;
+    let output = containerd.container(&image, "unmet").run()?;
+    assert!(!output.success, "{output:?}");
+    for part in [
+        "component \"first\"",
+        "component \"second\"",
+        "failed precondition",
+    ] {
+        assert!(output.stderr.contains(part), "{part} in {output:?}");
+    }
+    let named = output.stderr.matches("example:missing/thing@1.0.0").count();
+    assert_eq!(named, 2, "{output:?}");
+    assert!(!output.stderr.contains("sound"), "{output:?}");
+    containerd.nothing_is_left_of("unmet")?;
+    assert_eq!(containerd.shims(), [0; 0]);
+    Ok(())
+}
+
 #[tokio::test]
 async fn sigkill_is_137() -> Result<()> {
     let (containerd, image) = containerd_with("hello")?;
