@@ -59,6 +59,9 @@ pub(crate) async fn create(
         }
         Workload::Linux => (None, None, bundle.clone()),
         Workload::Wasm(load) => {
+            if request.rootfs.is_empty() {
+                rootfs.cover()?;
+            }
             let (ours, theirs) = Channel::pair().context("making a channel to the worker")?;
             load.send(&ours).context("telling the worker what to run")?;
             spec.write_for_worker(rootfs.path(), &work.path)?;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use containerd_shim::mount::mount_rootfs;
 use containerd_shim::protos::api::Mount;
-use nix::mount::{MntFlags, umount2};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 /// `<bundle>/rootfs`, mounted.
 #[derive(Debug)]
@@ -43,6 +43,16 @@ impl Rootfs {
     /// Where it is.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Puts an empty file system there, for an application that has no root file system because
+    /// containerd did not unpack its image. What a container's mounts need is made in it and goes
+    /// with it: containerd removes the bundle only when this folder is empty.
+    pub(crate) fn cover(&self) -> anyhow::Result<()> {
+        let (kind, options) = (Some("tmpfs"), Some("mode=755,size=1m"));
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        mount(kind, &self.path, kind, flags, options)
+            .with_context(|| format!("mounting an empty root at {}", self.path.display()))
     }
 
     /// From here on somebody else unmounts it, with [`unmount`].

@@ -1,8 +1,10 @@
 //! A containerd of the test's own: its own root, state, socket and namespace, with catena's shim first on its
 //! path. What it started is gone when it is dropped. It needs root.
 
+mod api;
 mod task;
 
+pub use api::{Api, Code, Status};
 pub use task::{Attached, Container, Task};
 
 use std::fs::{self, File};
@@ -249,6 +251,26 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
             .and_then(|_| words.next())
             .map(str::to_owned)
             .with_context(|| format!("no image was unpacked: {said}"))
+    }
+
+    /// Imports an archive into the content store and unpacks nothing; the image's name.
+    pub fn import_content(&self, archive: &Path) -> Result<String> {
+        let archive = archive.to_str().context("a path that is no text")?;
+        let listed = || self.ctr_ok(&["images", "list", "--quiet"]);
+        let before = listed()?;
+        self.ctr_ok(&["images", "import", "--no-unpack", archive])?;
+        let after = listed()?;
+        let mut new = after
+            .lines()
+            .filter(|name| !before.lines().any(|old| old == *name));
+        new.next()
+            .map(str::to_owned)
+            .with_context(|| format!("no new image among: {after}"))
+    }
+
+    /// Its gRPC API.
+    pub async fn api(&self) -> Result<Api<'_>> {
+        Api::connect(self).await
     }
 
     /// A container to be: `image` under catena.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use catena_test::client::encode;
+use catena_test::containerd::{Code, Status};
 use catena_test::pack::{Form, Packed};
 use catena_test::{Containerd, Upstream};
 use http::{Method, StatusCode};
@@ -419,7 +420,7 @@ async fn a_restart_of_containerd_is_survived() -> Result<()> {
     containerd.nothing_is_left_of("steady")
 }
 
-/// containerd 1.6 takes this form only; the others are tested with `catena run`.
+/// containerd 1.6 unpacks ordinary layers only; see `images_are_read_from_the_content_store`.
 #[test]
 fn forms_that_this_containerd_cannot_unpack() -> Result<()> {
     let containerd = Containerd::start()?;
@@ -435,6 +436,59 @@ fn forms_that_this_containerd_cannot_unpack() -> Result<()> {
     } else {
         assert!(output.success, "{output:?}");
     }
+    Ok(())
+}
+
+/// From the content store alone: images that this containerd does not unpack are served all the same, to whoever makes
+/// a container of them without a root file system.
+#[tokio::test]
+async fn images_are_read_from_the_content_store() -> Result<()> {
+    for form in [Form::Spin, Form::Wasm] {
+        let containerd = Containerd::start()?;
+        let image = containerd.import_content(Packed::app("hello", form)?.path())?;
+        let api = containerd.api().await?;
+        let task = api.start(&image, "content").await?;
+        assert_eq!(task.state()?, "RUNNING");
+        let answer = task.get("/").await?;
+        assert_eq!(answer.text(), "Hello from catena\n", "{form:?}");
+        assert!(task.kill("SIGTERM")?.success);
+        task.becomes("STOPPED")?;
+        assert_eq!(task.delete()?, 0, "{form:?}");
+        containerd.nothing_is_left_of("content")?;
+    }
+    Ok(())
+}
+
+/// Several components, their files, and chaining, from the layers that `spin registry push` writes.
+#[tokio::test]
+async fn a_whole_app_is_read_from_the_content_store() -> Result<()> {
+    let containerd = Containerd::start()?;
+    let api = containerd.api().await?;
+    let chain = containerd.import_content(Packed::app("chain", Form::Spin)?.path())?;
+    let task = api.start(&chain, "chain").await?;
+    let answer = task.get("/").await?.json()?;
+    assert_eq!(answer["accounts"]["ledger"]["balance"], 1815);
+    let world = containerd.import_content(Packed::app("world", Form::Spin)?.path())?;
+    let task = api.start(&world, "world").await?;
+    let answer = task.get("/file?path=/assets/note.txt").await?;
+    assert_eq!(answer.text(), "a file of the app\n");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_refusal_from_the_content_store_is_a_failed_precondition() -> Result<()> {
+    let containerd = Containerd::start()?;
+    let image = containerd.import_content(Packed::app("refused", Form::Spin)?.path())?;
+    let api = containerd.api().await?;
+    let error = api.start(&image, "refused").await.err();
+    let status = error.as_ref().and_then(|error| error.downcast_ref());
+    let status: &Status = status.with_context(|| format!("no status: {error:?}"))?;
+    assert_eq!(status.code(), Code::FailedPrecondition, "{status:?}");
+    for part in ["must_understand", "\"teleportation\""] {
+        assert!(status.message().contains(part), "{part} in {status:?}");
+    }
+    containerd.nothing_is_left_of("refused")?;
+    assert_eq!(containerd.shims(), [0; 0]);
     Ok(())
 }
 
