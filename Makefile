@@ -84,6 +84,15 @@ install: build ## Installs the shim, and the link that people type, into PREFIX/
 	install -D -m 755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/containerd-shim-catena-v1
 	ln -sf containerd-shim-catena-v1 $(DESTDIR)$(PREFIX)/bin/catena
 
+.PHONY: bundle
+bundle: build ## Packs the shim with its libraries, for any Linux, into target/bundle
+	rm -rf target/bundle
+	deploy/bundle.sh $(BINARY) target/bundle
+
+.PHONY: installer
+installer: bundle ## Builds the node installer's image: target/catena-installer.tar
+	deploy/installer/image.sh target/bundle target/catena-installer.tar
+
 .PHONY: clean
 clean: ## Removes all that was built
 	$(CARGO) clean

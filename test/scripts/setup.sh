@@ -9,6 +9,8 @@ packages=(
   gcc libc6-dev make pkg-config protobuf-compiler libseccomp-dev
   # runs and tests
   containerd runc busybox-static openssl curl ca-certificates strace
+  # deploy/: the bundle
+  binutils patchelf
 )
 
 missing=()
