@@ -35,6 +35,12 @@ use crate::http::{Listener, Settings};
 use crate::outbound::{Callee, Client, Outbound, Timeouts, Upstreams};
 use crate::route::Routes;
 
+/// After how many polls of tasks a thread of the runtime that serves an
+/// application looks for events of the network. Guests that compute hold a
+/// thread for [`crate::engine::TICK`] a poll: with tokio's 61 a few of them kept
+/// every new request waiting for more than half a second.
+pub const EVENT_INTERVAL: u32 = 8;
+
 /// How often idle instances are looked at.
 const TRIM: Duration = Duration::from_secs(5);
 

@@ -11,7 +11,7 @@ use catena_runtime::compile::{CompileCache, compile};
 use catena_runtime::config::Config;
 use catena_runtime::engine::Concurrency;
 use catena_runtime::image::{Image, componentize};
-use catena_runtime::server::{ComponentInput, Input, Server};
+use catena_runtime::server::{self, ComponentInput, Input, Server};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::compile::wasm_digests;
@@ -59,6 +59,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         ca_roots,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .event_interval(server::EVENT_INTERVAL)
         .enable_all()
         .build()?;
     let code = runtime.block_on(serve(&name, input))?;

@@ -7,7 +7,7 @@ use std::thread;
 use anyhow::Context as _;
 use catena_runtime::app::parse_lockfile;
 use catena_runtime::config::Config;
-use catena_runtime::server::{Bound, ComponentInput, Input, Server};
+use catena_runtime::server::{self, Bound, ComponentInput, Input, Server};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Assignment, Command, Report};
@@ -25,6 +25,7 @@ pub(super) fn run(channel: Channel) -> i32 {
         let threads = threads.min(assignment.processors.unwrap_or(threads));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
+            .event_interval(server::EVENT_INTERVAL)
             .enable_all()
             .build()
             .context("starting the runtime")?;
