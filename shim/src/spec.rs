@@ -162,6 +162,13 @@ impl BundleSpec {
             mounts.push(mount);
         }
         let mut spec = self.spec.clone();
+        if self.args().is_empty()
+            && let Some(process) = spec.process_mut()
+        {
+            // An image of nothing but an application has no command, and a worker executes none;
+            // libcontainer insists on one.
+            process.set_args(Some(vec!["catena".to_owned()]));
+        }
         if self.uid() != 0
             && let Some(process) = spec.process_mut()
             && let Some(mut capabilities) = process.capabilities().clone()
@@ -280,6 +287,19 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_of_an_image_without_a_command_has_one() {
+        let process = r#""process":{"user":{"uid":0,"gid":0},"cwd":"/"}"#;
+        let bundle = bundle(&format!(r#"{{"ociVersion":"1.0.2",{process}}}"#));
+        let spec = BundleSpec::load(bundle.path()).unwrap();
+        let folder = bundle.path().join("catena");
+        fs::create_dir(&folder).unwrap();
+        spec.write_for_worker(bundle.path(), &folder).unwrap();
+        let written = Spec::load(folder.join("config.json")).unwrap();
+        let process = written.process().as_ref().unwrap();
+        assert_eq!(process.args().as_ref().unwrap().len(), 1);
+    }
+
+    #[test]
     fn a_worker_gets_the_hosts_name_resolution_where_it_has_none() {
         let bundle = bundle(SPEC);
         let rootfs = bundle.path().join("rootfs");
@@ -301,6 +321,7 @@ mod tests {
         assert_eq!(source("/etc/hosts"), Some("/mine".into()));
         assert_eq!(source("/sys/fs/cgroup"), None);
         let process = written.process().as_ref().unwrap();
+        assert_eq!(process.args().as_deref(), Some(&["/x.wasm".to_owned()][..]));
         let capabilities = process.capabilities().as_ref().unwrap();
         assert_eq!(capabilities.effective(), &Some(Capabilities::new()));
         assert_eq!(capabilities.bounding().as_ref().unwrap().len(), 1);
