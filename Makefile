@@ -52,6 +52,15 @@ test: setup guests ## Runs every test (as root: those of containerd need it)
 	$(CARGO) build $(QUICK) --exclude catena-bench --bins
 	env --unset=RUST_BACKTRACE $(CARGO) test $(QUICK) --exclude catena-bench --no-fail-fast
 
+.PHONY: test-matrix
+test-matrix: setup guests ## The tests of containerd and of pods, against the containerds of later Debians too
+	$(CARGO) build $(QUICK) --exclude catena-bench --bins
+	folders=$$(test/scripts/containerd-versions.sh); \
+	for bin in "" $$folders; do \
+	  env --unset=RUST_BACKTRACE $${bin:+CONTAINERD_BIN=$$bin} \
+	    $(CARGO) test $(QUICK) --exclude catena-bench --no-fail-fast --test containerd --test cri; \
+	done
+
 .PHONY: lint
 lint: ## Format, clippy with warnings denied, and deploy/
 	$(CARGO) fmt --all --check

@@ -8,7 +8,7 @@ packages=(
   # builds: a linker, the C of ring and zstd, the protocol files of containerd, seccomp
   gcc libc6-dev make pkg-config protobuf-compiler libseccomp-dev
   # runs and tests
-  containerd runc busybox-static openssl curl ca-certificates strace
+  containerd runc containernetworking-plugins iproute2 busybox-static openssl curl ca-certificates strace
   # deploy/: the bundle, and what lints and renders it
   binutils patchelf shellcheck yamllint python3-venv
 )

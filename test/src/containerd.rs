@@ -2,12 +2,16 @@
 //! path. What it started is gone when it is dropped. It needs root.
 
 mod api;
+mod install;
 mod task;
 
 pub use api::{Api, Code, Status};
-pub use task::{Attached, Container, Task};
+pub use install::Installation;
+pub(crate) use install::PAUSE_IMAGE;
+pub use task::{Attached, Container, Task, listening};
 
 use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -20,13 +24,20 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
-use crate::leftovers::{Leftovers, processes};
+use crate::leftovers::{Leftovers, Process, processes};
 use crate::output::{Lines, PATIENCE};
 use crate::pack::{self, Output};
 use crate::workspace;
+use install::Places;
 
 /// Numbers the daemons of one program.
 static STARTED: AtomicU32 = AtomicU32::new(0);
+
+/// The namespace that containerd keeps for Kubernetes.
+const PODS: &str = "k8s.io";
+
+/// Where cgroups are mounted: all of version 2, or a folder for each hierarchy of version 1.
+const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// Where a machine's own daemon listens and keeps its state.
 const USUAL_ADDRESS: &str = "/run/containerd/containerd.sock";
@@ -38,8 +49,10 @@ pub struct Containerd {
     address: PathBuf,
     state: PathBuf,
     namespace: String,
+    group: String,
     runtime: String,
     log_level: &'static str,
+    installation: Installation,
     daemon: Option<Child>,
 }
 
@@ -53,7 +66,20 @@ impl Containerd {
     pub fn start_logging(level: &'static str) -> Result<Self> {
         let mut containerd = Self::new()?;
         containerd.log_level = level;
-        containerd.prepare()?;
+        containerd.prepare(None)?;
+        containerd.launch()?;
+        Ok(containerd)
+    }
+
+    /// Starts one that makes pods, on the network that the folder `cni` describes. Their namespace is the one that
+    /// containerd keeps for Kubernetes.
+    pub(crate) fn start_with_pods(describe: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
+        let mut containerd = Self::new()?;
+        containerd.namespace = PODS.to_owned();
+        let cni = containerd.path("cni");
+        fs::create_dir(&cni)?;
+        describe(&cni)?;
+        containerd.prepare(Some(&cni))?;
         containerd.launch()?;
         Ok(containerd)
     }
@@ -84,13 +110,16 @@ impl Containerd {
             .prefix("catena-")
             .tempdir()
             .context("making containerd's folder")?;
+        let group = format!("catena-test-{}-{number}", std::process::id());
         Ok(Self {
             address: folder.path().join("c.sock"),
             state: folder.path().join("state"),
             folder,
-            namespace: format!("catena-test-{}-{number}", std::process::id()),
+            namespace: group.clone(),
+            group,
             runtime: "io.containerd.catena.v1".to_owned(),
             log_level: "info",
+            installation: Installation::find()?,
             daemon: None,
         })
     }
@@ -100,26 +129,17 @@ impl Containerd {
         self.daemon.is_some()
     }
 
-    fn prepare(&self) -> Result<()> {
+    fn prepare(&self, cni: Option<&Path>) -> Result<()> {
         let bin = self.path("bin");
         fs::create_dir(&bin)?;
         std::os::unix::fs::symlink(workspace::binary()?, bin.join("containerd-shim-catena-v1"))?;
-        let config = format!(
-            r#"version = 2
-root = "{root}"
-state = "{state}"
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
-[grpc]
-  address = "{address}"
-[plugins]
-  [plugins."io.containerd.internal.v1.opt"]
-    path = "{opt}"
-"#,
-            root = self.path("root").display(),
-            state = self.state.display(),
-            address = self.address.display(),
-            opt = self.path("opt").display(),
-        );
+        let config = self.installation.configuration(&Places {
+            root: &self.path("root"),
+            state: &self.state,
+            address: &self.address,
+            opt: &self.path("opt"),
+            cni,
+        });
         fs::write(self.path("config.toml"), config).context("writing containerd's configuration")
     }
 
@@ -129,7 +149,8 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
             .append(true)
             .open(self.path("containerd.log"))?;
         let path = std::env::var("PATH").unwrap_or_default();
-        let daemon = Command::new("containerd")
+        let mut daemon = self.installation.command("containerd");
+        let daemon = daemon
             .arg("--config")
             .arg(self.path("config.toml"))
             .args(["--log-level", self.log_level])
@@ -183,6 +204,21 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
         Ok(done)
     }
 
+    /// The cgroup of all its containers, without a slash: runtimes leave it. Pods have to ask for it.
+    pub(crate) fn group(&self) -> &str {
+        &self.group
+    }
+
+    fn remove_group(&self) {
+        let mut hierarchies = vec![PathBuf::from(CGROUPS)];
+        let found = fs::read_dir(CGROUPS).into_iter().flatten().flatten();
+        hierarchies.extend(found.map(|entry| entry.path()));
+        for hierarchy in hierarchies {
+            // Only an empty one can be removed.
+            drop(fs::remove_dir(hierarchy.join(&self.group)));
+        }
+    }
+
     fn end_daemon(&mut self) {
         if let Some(mut daemon) = self.daemon.take() {
             if let Ok(pid) = i32::try_from(daemon.id()) {
@@ -219,7 +255,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
     }
 
     fn ctr_command(&self) -> Command {
-        let mut ctr = Command::new("ctr");
+        let mut ctr = self.installation.command("ctr");
         ctr.arg("--address").arg(&self.address);
         ctr.args(["--namespace", &self.namespace]);
         ctr.stdin(Stdio::null());
@@ -240,17 +276,16 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
         Ok(output.stdout)
     }
 
+    /// Which containerd it is.
+    pub fn installation(&self) -> &Installation {
+        &self.installation
+    }
+
     /// Imports an archive; the image's name.
     pub fn import(&self, archive: &Path) -> Result<String> {
-        let archive = archive.to_str().context("a path that is no text")?;
-        let said = self.ctr_ok(&["images", "import", archive])?;
-        // "unpacking <name> (<digest>)...done"
-        let mut words = said.split_whitespace();
-        words
-            .find(|word| *word == "unpacking")
-            .and_then(|_| words.next())
-            .map(str::to_owned)
-            .with_context(|| format!("no image was unpacked: {said}"))
+        let path = archive.to_str().context("a path that is no text")?;
+        self.ctr_ok(&["images", "import", path])?;
+        image_name(archive)
     }
 
     /// Imports an archive into the content store and unpacks nothing; the image's name.
@@ -305,16 +340,24 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
     pub fn shims(&self) -> Vec<i32> {
         processes()
             .into_iter()
-            .filter(|process| process.command.contains("containerd-shim-"))
-            .filter(|process| process.command.contains(&self.namespace))
+            .filter(|process| self.is_shim(process))
             .map(|process| process.pid)
             .collect()
+    }
+
+    /// Every daemon has pods in the same namespace, so its address tells too.
+    fn is_shim(&self, process: &Process) -> bool {
+        let address = self.address.display().to_string();
+        ["containerd-shim-catena", &self.namespace, &address]
+            .iter()
+            .all(|part| process.command.contains(part))
     }
 
     /// What is left of a container.
     pub fn leftovers(&self, id: &str) -> Vec<String> {
         Leftovers {
             namespace: self.namespace.clone(),
+            group: self.group.clone(),
             address: self.address.clone(),
             state: self.state.clone(),
         }
@@ -335,6 +378,23 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
             std::thread::sleep(Duration::from_millis(50));
         }
     }
+}
+
+/// The name that an archive gives to its image.
+fn image_name(archive: &Path) -> Result<String> {
+    let mut entries = tar::Archive::new(File::open(archive)?);
+    for entry in entries.entries()? {
+        let mut entry = entry?;
+        if entry.path()?.file_name() != Some("index.json".as_ref()) {
+            continue;
+        }
+        let mut text = String::new();
+        entry.read_to_string(&mut text)?;
+        let index: serde_json::Value = serde_json::from_str(&text)?;
+        let name = index["manifests"][0]["annotations"]["io.containerd.image.name"].as_str();
+        return Ok(name.context("an image without a name")?.to_owned());
+    }
+    bail!("{} is no image", archive.display());
 }
 
 /// `ctr events`, under way.
@@ -358,10 +418,11 @@ impl Drop for Containerd {
         }
         self.end_daemon();
         for process in processes() {
-            if process.command.contains(&self.namespace) && process.command.contains("shim") {
+            if self.is_shim(&process) {
                 _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
             }
         }
+        self.remove_group();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let ours = mounts
             .lines()

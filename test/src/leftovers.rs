@@ -9,6 +9,8 @@ use sha2::{Digest, Sha256};
 pub struct Leftovers {
     /// containerd's namespace: unique to its daemon.
     pub namespace: String,
+    /// The cgroup of all its containers.
+    pub group: String,
     /// containerd's socket.
     pub address: PathBuf,
     /// containerd's `state` folder.
@@ -32,13 +34,13 @@ impl Leftovers {
         processes()
             .into_iter()
             .filter(|process| {
-                let of_shim = process.command.contains(&self.namespace)
+                let of_shim = process
+                    .command
+                    .contains(&self.address.display().to_string())
+                    && process.command.contains(&self.namespace)
                     && process.command.contains(id)
                     && process.command.contains("shim");
-                of_shim
-                    || process
-                        .cgroups
-                        .contains(&format!("/{}/{id}", self.namespace))
+                of_shim || process.cgroups.contains(&format!("/{}/{id}", self.group))
             })
             .map(|process| format!("process {}: {}", process.pid, process.command))
             .collect()

@@ -48,6 +48,13 @@ pub fn core_guest(name: &str) -> Result<PathBuf> {
     )
 }
 
+/// The busybox that needs no library.
+pub fn busybox() -> Result<PathBuf> {
+    let places = ["/bin/busybox", "/usr/bin/busybox"].map(PathBuf::from);
+    let found = places.into_iter().find(|path| path.is_file());
+    found.context("busybox is missing: `make setup` installs it")
+}
+
 /// The manifest of an app: one of the examples, or one of the tests'.
 pub fn manifest(app: &str) -> Result<PathBuf> {
     for folder in ["images", "test/apps"] {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use catena_test::client::encode;
 use catena_test::containerd::{Code, Status};
 use catena_test::pack::{Form, Packed};
-use catena_test::{Containerd, Upstream};
+use catena_test::{Containerd, Upstream, workspace};
 use http::{Method, StatusCode};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -44,7 +44,10 @@ fn an_app_is_refused_with_the_reason() -> Result<()> {
     let output = containerd.container(&image, "refused").run()?;
     assert!(!output.success, "{output:?}");
     assert!(output.stderr.contains("must_understand"), "{output:?}");
-    assert!(output.stderr.contains("failed precondition"), "{output:?}");
+    // The code follows the text; `ctr` 2 leaves it out.
+    if containerd.installation().version() < (2, 0, 0) {
+        assert!(output.stderr.contains("failed precondition"), "{output:?}");
+    }
     containerd.nothing_is_left_of("refused")?;
     assert_eq!(containerd.shims(), [0; 0]);
     // The daemon is well: the next one runs.
@@ -95,7 +98,12 @@ fn killing_what_has_ended_is_not_found() -> Result<()> {
     task.becomes("STOPPED")?;
     let output = task.kill("SIGTERM")?;
     assert!(!output.success);
-    assert!(output.stderr.contains("not found"), "{output:?}");
+    // The code follows the text; `ctr` 2 leaves it out.
+    let told = match containerd.installation().version() {
+        (2.., _, _) => "already finished",
+        _ => "not found",
+    };
+    assert!(output.stderr.contains(told), "{output:?}");
     Ok(())
 }
 
@@ -328,17 +336,44 @@ async fn two_apps_in_one_pod_share_a_shim() -> Result<()> {
     containerd.nothing_is_left_of("pod")
 }
 
+/// containerd asks for the deletion of each container of a pod by itself: 2.x too, since the shim speaks version 2.
+#[tokio::test]
+async fn a_killed_shim_of_a_pod_leaves_nothing() -> Result<()> {
+    let (containerd, image) = containerd_with("hello")?;
+    let first = containerd.container(&image, "doomed").in_pod("doomed");
+    let first = first.start()?;
+    let second = containerd.container(&image, "beside").in_pod("doomed");
+    let second = second.start()?;
+    for task in [&first, &second] {
+        task.address()?;
+    }
+    for shim in containerd.shims() {
+        kill(Pid::from_raw(shim), Signal::SIGKILL)?;
+    }
+    let started = Instant::now();
+    while [&first, &second]
+        .iter()
+        .any(|task| Path::new(&format!("/proc/{}", task.pid)).exists())
+    {
+        assert!(
+            started.elapsed() < Duration::from_secs(20),
+            "a worker runs on"
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    for id in ["doomed", "beside"] {
+        containerd.ctr(&["tasks", "delete", "--force", id])?;
+        containerd.nothing_is_left_of(id)?;
+    }
+    Ok(())
+}
+
 /// A root file system with busybox in it.
 fn busybox(containerd: &Containerd) -> Result<PathBuf> {
     let root = containerd.path("busybox");
     fs::create_dir_all(root.join("bin"))?;
     fs::create_dir_all(root.join("proc"))?;
-    let busybox = ["/bin/busybox", "/usr/bin/busybox"];
-    let from = busybox.iter().find(|path| Path::new(path).is_file());
-    fs::copy(
-        from.context("busybox is missing: `make setup` installs it")?,
-        root.join("bin/busybox"),
-    )?;
+    fs::copy(workspace::busybox()?, root.join("bin/busybox"))?;
     Ok(root)
 }
 
@@ -420,23 +455,26 @@ async fn a_restart_of_containerd_is_survived() -> Result<()> {
     containerd.nothing_is_left_of("steady")
 }
 
-/// containerd 1.6 unpacks ordinary layers only; see `images_are_read_from_the_content_store`.
-#[test]
-fn forms_that_this_containerd_cannot_unpack() -> Result<()> {
+/// Layers that are no tar: containerd unpacks them from 1.6.25, 1.7.7 and 2.0 on. Before, it says what it cannot do.
+/// `ctr` runs no artefact of the form [`Form::Wasm`], for its config is no image's; pods do.
+#[tokio::test]
+async fn an_image_without_a_file_system() -> Result<()> {
     let containerd = Containerd::start()?;
-    let version = containerd.ctr_ok(&["version"])?;
-    let spin = Packed::app("hello", Form::Spin)?;
-    let path = spin.path().display().to_string();
-    let output = containerd.ctr(&["images", "import", &path])?;
-    if version.contains("1.6.2") {
-        assert!(
-            output.stderr.contains("mismatched image rootfs"),
-            "{output:?}"
-        );
-    } else {
-        assert!(output.success, "{output:?}");
+    let packed = Packed::app("hello", Form::Spin)?;
+    if !containerd.installation().unpacks_custom_layers() {
+        let path = packed.path().display().to_string();
+        let output = containerd.ctr(&["images", "import", &path])?;
+        let told = "mismatched image rootfs";
+        assert!(output.stderr.contains(told), "{output:?}");
+        return Ok(());
     }
-    Ok(())
+    let image = containerd.import(packed.path())?;
+    let task = containerd.container(&image, "spin").start()?;
+    assert_eq!(task.get("/").await?.text(), "Hello from catena\n");
+    task.kill("SIGTERM")?;
+    task.becomes("STOPPED")?;
+    assert_eq!(task.delete()?, 0);
+    containerd.nothing_is_left_of("spin")
 }
 
 /// From the content store alone: images that this containerd does not unpack are served all the same, to whoever makes

@@ -190,22 +190,15 @@ impl<'a> Task<'a> {
         }
     }
 
-    /// Where it listens: read from /proc, because the port is the system's choice.
+    /// Where it listens.
     pub fn address(&self) -> Result<SocketAddr> {
-        let started = Instant::now();
-        loop {
-            if let Some(port) = listening_port(self.pid) {
-                return Ok((Ipv4Addr::LOCALHOST, port).into());
-            }
-            if started.elapsed() > PATIENCE {
-                bail!(
-                    "the task {} does not listen; containerd's log:\n{}",
-                    self.id,
-                    self.containerd.log()
-                );
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        listening(self.pid).with_context(|| {
+            format!(
+                "task {}; containerd's log:\n{}",
+                self.id,
+                self.containerd.log()
+            )
+        })
     }
 
     /// A `GET` on a connection of its own.
@@ -251,6 +244,20 @@ impl<'a> Task<'a> {
         }
         open.sort();
         Ok(open)
+    }
+}
+
+/// Where a process listens, as soon as it does: read from /proc, because the port is the system's choice.
+pub fn listening(pid: i32) -> Result<SocketAddr> {
+    let started = Instant::now();
+    loop {
+        if let Some(port) = listening_port(pid) {
+            return Ok((Ipv4Addr::LOCALHOST, port).into());
+        }
+        if started.elapsed() > PATIENCE {
+            bail!("process {pid} does not listen");
+        }
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -1,0 +1,173 @@
+//! Which containerd is tested, and the configuration that its version reads.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::pack;
+
+/// The sandbox of pods; a test's daemon has it before the first pod.
+pub(crate) const PAUSE_IMAGE: &str = "localhost/pause:1";
+/// Where Debian keeps the programs that make networks.
+const CNI_PROGRAMS: &str = "/usr/lib/cni";
+
+/// The daemon and its `ctr`: the machine's, or those in the folder that `CONTAINERD_BIN` names.
+#[derive(Clone, Debug)]
+pub struct Installation {
+    folder: Option<PathBuf>,
+    version: (u32, u32, u32),
+}
+
+/// What a configuration names.
+pub(super) struct Places<'a> {
+    pub(super) root: &'a Path,
+    pub(super) state: &'a Path,
+    pub(super) address: &'a Path,
+    pub(super) opt: &'a Path,
+    /// The folder of the network's description, where pods are to be made.
+    pub(super) cni: Option<&'a Path>,
+}
+
+impl Installation {
+    /// Finds it and asks for its version.
+    pub fn find() -> Result<Self> {
+        let mut found = Self {
+            folder: std::env::var_os("CONTAINERD_BIN").map(PathBuf::from),
+            version: (0, 0, 0),
+        };
+        let said = pack::run(found.command("containerd").arg("--version"))
+            .context("containerd: is it installed (`make setup`)?")?
+            .stdout;
+        found.version =
+            parse(&said).with_context(|| format!("no version in what containerd says: {said}"))?;
+        Ok(found)
+    }
+
+    /// One of its programs.
+    pub fn command(&self, name: &str) -> Command {
+        match &self.folder {
+            Some(folder) => Command::new(folder.join(name)),
+            None => Command::new(name),
+        }
+    }
+
+    /// Its version.
+    pub fn version(&self) -> (u32, u32, u32) {
+        self.version
+    }
+
+    /// Whether it unpacks images whose layers are no tar.
+    pub fn unpacks_custom_layers(&self) -> bool {
+        match self.version {
+            (1, ..=5, _) => false,
+            (1, 6, patch) => patch >= 25,
+            (1, 7, patch) => patch >= 7,
+            _ => true,
+        }
+    }
+
+    pub(super) fn configuration(&self, places: &Places<'_>) -> String {
+        let second = self.version.0 >= 2;
+        let pods = match places.cni {
+            None if second => {
+                "disabled_plugins = [\"io.containerd.grpc.v1.cri\", \"io.containerd.cri.v1.images\", \
+                 \"io.containerd.cri.v1.runtime\"]\n"
+                    .to_owned()
+            }
+            None => "disabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n".to_owned(),
+            Some(_) => String::new(),
+        };
+        let general = format!(
+            r#"version = {version}
+root = "{root}"
+state = "{state}"
+{pods}[grpc]
+  address = "{address}"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "{opt}"
+"#,
+            version = if second { 3 } else { 2 },
+            root = places.root.display(),
+            state = places.state.display(),
+            address = places.address.display(),
+            opt = places.opt.display(),
+        );
+        // It would listen at a fixed place, once per machine.
+        let no_nri = "[plugins.\"io.containerd.nri.v1.nri\"]\n  disable = true\n";
+        let pods = match places.cni {
+            None => String::new(),
+            Some(cni) if second => second_pods(cni),
+            Some(cni) => first_pods(cni),
+        };
+        if self.version >= (1, 7, 0) {
+            general + no_nri + &pods
+        } else {
+            general + &pods
+        }
+    }
+}
+
+/// "containerd github.com/containerd/containerd 1.6.20~ds1 ..." or ".../containerd/v2 2.1.9+unknown".
+fn parse(said: &str) -> Option<(u32, u32, u32)> {
+    let word = said.split_whitespace().nth(2)?.trim_start_matches('v');
+    let mut numbers = word.split(['.', '~', '+', '-']).map(str::parse);
+    Some((
+        numbers.next()?.ok()?,
+        numbers.next()?.ok()?,
+        numbers.next()?.ok()?,
+    ))
+}
+
+/// `restrict_oom_score_adj`: where root may not lower a process's score, no sandbox could be made without it.
+fn first_pods(cni: &Path) -> String {
+    format!(
+        r#"[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{PAUSE_IMAGE}"
+  disable_apparmor = true
+  restrict_oom_score_adj = true
+  netns_mounts_under_state_dir = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "{CNI_PROGRAMS}"
+    conf_dir = "{cni}"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    default_runtime_name = "catena"
+  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.catena]
+    runtime_type = "io.containerd.catena.v1"
+"#,
+        cni = cni.display()
+    )
+}
+
+fn second_pods(cni: &Path) -> String {
+    format!(
+        r#"[plugins."io.containerd.cri.v1.images".pinned_images]
+  sandbox = "{PAUSE_IMAGE}"
+[plugins."io.containerd.cri.v1.runtime"]
+  disable_apparmor = true
+  restrict_oom_score_adj = true
+  netns_mounts_under_state_dir = true
+  [plugins."io.containerd.cri.v1.runtime".cni]
+    bin_dirs = ["{CNI_PROGRAMS}"]
+    conf_dir = "{cni}"
+  [plugins."io.containerd.cri.v1.runtime".containerd]
+    default_runtime_name = "catena"
+  [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.catena]
+    runtime_type = "io.containerd.catena.v1"
+"#,
+        cni = cni.display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn versions_of_debians_packages() {
+        let said = |version: &str| format!("containerd github.com/containerd/containerd {version}");
+        assert_eq!(parse(&said("1.6.20~ds1 1.6.20~ds1-1")), Some((1, 6, 20)));
+        assert_eq!(parse(&said("2.1.9+unknown ")), Some((2, 1, 9)));
+        assert_eq!(parse("containerd"), None);
+    }
+}
