@@ -1,10 +1,11 @@
 //! Stops the build where a guest has no test: every guest's `.wasm` is named by an app's manifest or by a test, and
-//! every app is named by a test.
+//! every app is named by a test. And writes the client of Kubernetes' container runtime interface.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 fn main() {
+    cri();
     let here = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default());
     let images = here.join("../images");
     for folder in ["tests", "apps", "guests", "../images"] {
@@ -37,6 +38,18 @@ fn main() {
                 "the guest {wasm} has no test: name {wasm}.wasm in an app"
             ));
         }
+    }
+}
+
+/// The protocol is Kubernetes' own file. Its comments would be tests of the documentation.
+fn cri() {
+    let mut config = tonic_prost_build::Config::new();
+    config.disable_comments(["."]);
+    let written = tonic_prost_build::configure()
+        .build_server(false)
+        .compile_with_config(config, &["proto/cri.proto"], &["proto"]);
+    if let Err(error) = written {
+        println!("cargo::error=proto/cri.proto: {error}");
     }
 }
 

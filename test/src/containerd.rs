@@ -348,7 +348,7 @@ impl Containerd {
     /// Every daemon has pods in the same namespace, so its address tells too.
     fn is_shim(&self, process: &Process) -> bool {
         let address = self.address.display().to_string();
-        ["containerd-shim-catena", &self.namespace, &address]
+        ["containerd-shim-", &self.namespace, &address]
             .iter()
             .all(|part| process.command.contains(part))
     }

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
+use crate::workspace;
+
 /// The config of a Spin image.
 pub const IMAGE_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 /// A Spin image's lockfile layer.
@@ -82,12 +84,23 @@ impl Layout {
 
     /// Writes the manifest and the index that names it.
     pub fn finish(&mut self) -> Result<()> {
-        let config =
-            br#"{"architecture":"wasm","os":"Wasip1","rootfs":{"type":"layers","diff_ids":[]}}"#;
+        let config = json!({
+            "architecture": "wasm", "os": "Wasip1", "rootfs": {"type": "layers", "diff_ids": []},
+        });
+        self.finish_as("localhost/by-hand:latest", &config)
+    }
+
+    /// The same with this name and this config.
+    pub fn finish_as(&mut self, name: &str, config: &Value) -> Result<()> {
+        let config = config.to_string();
         let manifest = json!({
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": {"mediaType": IMAGE_CONFIG, "digest": self.blob(config)?, "size": config.len()},
+            "config": {
+                "mediaType": IMAGE_CONFIG,
+                "digest": self.blob(config.as_bytes())?,
+                "size": config.len(),
+            },
             "layers": self.layers,
         })
         .to_string();
@@ -99,7 +112,7 @@ impl Layout {
                 "mediaType": "application/vnd.oci.image.manifest.v1+json",
                 "digest": digest,
                 "size": manifest.len(),
-                "annotations": {"io.containerd.image.name": "localhost/by-hand:latest"},
+                "annotations": {"io.containerd.image.name": name},
             }],
         });
         fs::write(self.folder.path().join("index.json"), index.to_string())?;
@@ -117,6 +130,36 @@ impl Layout {
         archive.append_dir_all(".", self.path())?;
         Ok(archive.into_inner()?)
     }
+}
+
+/// An ordinary Linux image: busybox, which runs as `entrypoint` says or as its container does.
+pub fn busybox(name: &str, entrypoint: &[&str]) -> Result<Layout> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for folder in ["bin/", "dev/", "etc/", "proc/", "sys/", "tmp/"] {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(tar::EntryType::Directory);
+        header.set_size(0);
+        header.set_mode(0o755);
+        archive.append_data(&mut header, folder, std::io::empty())?;
+    }
+    let path = workspace::busybox()?;
+    archive.append_path_with_name(path, "bin/busybox")?;
+    let layer = archive.into_inner()?;
+    let mut layout = Layout::new()?;
+    let digest = layout.layer(TAR, &layer)?;
+    let architecture = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    let config = json!({
+        "architecture": architecture,
+        "os": "linux",
+        "config": {"Entrypoint": entrypoint, "Env": ["PATH=/bin"]},
+        "rootfs": {"type": "layers", "diff_ids": [digest]},
+    });
+    layout.finish_as(name, &config)?;
+    Ok(layout)
 }
 
 /// `sha256:` and 64 digits.

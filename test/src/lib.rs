@@ -7,6 +7,7 @@
 pub mod catena;
 pub mod client;
 pub mod containerd;
+pub mod cri;
 pub mod layout;
 pub mod leftovers;
 pub mod node;
@@ -18,6 +19,7 @@ pub mod workspace;
 pub use catena::{Catena, Running};
 pub use client::{Client, Response};
 pub use containerd::Containerd;
+pub use cri::Cri;
 pub use node::Node;
 pub use pack::{Form, Packed};
 pub use upstream::Upstream;
