@@ -136,7 +136,8 @@ impl<'a> Container<'a> {
             config: Some(self.config),
             sandbox_config: Some(self.pod.config.clone()),
         };
-        let made = client.create_container(request).await;
+        // The generated future is large.
+        let made = Box::pin(client.create_container(request)).await;
         let container_id = made.context("CreateContainer")?.into_inner().container_id;
         let started = Started {
             pod: self.pod,
@@ -144,7 +145,7 @@ impl<'a> Container<'a> {
             log,
         };
         let request = v1::StartContainerRequest { container_id };
-        let answer = client.start_container(request).await;
+        let answer = Box::pin(client.start_container(request)).await;
         answer.context("StartContainer")?;
         Ok(started)
     }
