@@ -11,6 +11,11 @@ use anyhow::{Context as _, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+mod freezer;
+mod oom;
+
+pub(crate) use oom::OomWatch;
+
 /// How often SIGKILL is sent to those who are still there, and how long it is given each time.
 const KILL_PASSES: usize = 10;
 const KILL_PAUSE: Duration = Duration::from_millis(10);
@@ -119,6 +124,10 @@ impl Cgroup {
                 Ok(()) | Err(nix::Error::ESRCH) => {}
                 Err(error) => return Err(error).context(format!("sending {signal} to {pid}")),
             }
+        }
+        if signal == Signal::SIGKILL {
+            // Those that stand still end only when they go on.
+            self.thaw()?;
         }
         Ok(processes.len())
     }

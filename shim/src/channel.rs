@@ -149,10 +149,18 @@ impl AsyncChannel {
 
     /// The next message, or `None` when the other end has gone.
     pub(crate) async fn receive<T: DeserializeOwned>(&self) -> io::Result<Option<T>> {
+        let received = self.receive_with_files().await?;
+        Ok(received.map(|(message, _)| message))
+    }
+
+    /// The same, with the files that came with it.
+    pub(crate) async fn receive_with_files<T: DeserializeOwned>(
+        &self,
+    ) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
         loop {
             let mut ready = self.inner.readable().await?;
             if let Ok(result) = ready.try_io(|inner| inner.get_ref().receive::<T>()) {
-                return Ok(result?.map(|(message, _)| message));
+                return result;
             }
         }
     }
@@ -162,7 +170,7 @@ impl AsyncChannel {
     unsafe_code,
     reason = "descriptors arrive as numbers in a control message"
 )]
-fn own(fd: RawFd) -> OwnedFd {
+pub(crate) fn own(fd: RawFd) -> OwnedFd {
     // SAFETY: the kernel has just installed this descriptor for us, and nobody else knows of it.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }

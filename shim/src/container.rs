@@ -3,50 +3,64 @@
 //! ```text
 //!            start            exit
 //!  Created ---------> Running ------> Stopped --> deleted
-//!     |                                  ^
-//!     +----------------------------------+
+//!     |            pause | ^ resume     ^
+//!     |                  v |            |
+//!     |                 Paused ---------+
+//!     |                      killed     |
+//!     +---------------------------------+
 //!        exit (killed, or a failed start)
 //! ```
 //!
-//! Events leave in the order of these arrows: [`Container::start`] holds the lock that the watcher
-//! of the exit has to take.
+//! Events leave in the order of these arrows: whoever changes the state holds the lock that the
+//! watcher of the exit has to take.
 
+use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
-use containerd_shim::protos::events::task::{TaskDelete, TaskExit, TaskOOM, TaskStart};
+use containerd_shim::protos::events::task::{
+    TaskDelete, TaskExit, TaskOOM, TaskPaused, TaskResumed, TaskStart,
+};
 use containerd_shim::protos::protobuf::MessageField;
 use containerd_shim::protos::protobuf::well_known_types::timestamp::Timestamp;
 use libcontainer::container::ContainerStatus;
 use nix::sys::signal::Signal;
-use tokio::sync::{Mutex, watch};
+use oci_spec::runtime::LinuxResources;
+use tokio::sync::Mutex;
 
-use crate::cgroup::Cgroup;
+use crate::cgroup::{Cgroup, OomWatch};
 use crate::channel::AsyncChannel;
 use crate::daemon::Daemon;
 use crate::error::Error;
+use crate::exec::Exec;
 use crate::launch::{self, Launched};
+use crate::process::{Handle, Standing, State, finished};
 use crate::reaper::{Exit, ExitReceiver};
 use crate::stdio::{Paths, Stdio};
 use crate::worker::{Command, Report};
-use crate::{helper, rootfs};
+use crate::{helper, rootfs, update};
 
 /// How long Delete waits for the rest of the output.
-const OUTPUT_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const OUTPUT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the further processes may take to end after the first.
+const EXECS_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long Start waits until a worker listens. Its code is compiled by then.
-const READY_TIMEOUT: Duration = Duration::from_secs(60);
+pub(crate) const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What a new container is made of.
 pub(crate) struct Parts {
     pub(crate) id: String,
     pub(crate) bundle: PathBuf,
     pub(crate) paths: Paths,
-    pub(crate) stdio: Stdio,
+    /// Whether it was asked for a terminal.
+    pub(crate) terminal: bool,
     /// `Some` for a worker, which then waits for a word.
     pub(crate) worker: Option<AsyncChannel>,
     pub(crate) own_pid_namespace: bool,
@@ -56,60 +70,52 @@ pub(crate) struct Parts {
 /// A container whose first process exists or has existed.
 pub(crate) struct Container {
     parts: Parts,
-    pid: i32,
-    pidfd: OwnedFd,
+    first: Handle,
+    stdio: Stdio,
     cgroup: Cgroup,
-    /// True once started. Whoever holds it may publish events.
-    started: Mutex<bool>,
-    exit: watch::Sender<Option<Exit>>,
-}
-
-/// Where a container stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
-    Created,
-    Running,
-    Stopped(Exit),
+    /// The further processes that containerd knows.
+    execs: std::sync::Mutex<BTreeMap<String, Arc<Exec>>>,
+    standing: Standing,
+    /// Held by whoever changes the state and publishes that.
+    order: Mutex<()>,
+    /// Whether containerd knows that memory ran out.
+    oom_told: AtomicBool,
 }
 
 impl Container {
     /// Takes over a container that was just made.
-    pub(crate) fn new(parts: Parts, launched: Launched) -> (Arc<Container>, ExitReceiver) {
-        let Launched {
-            pid,
-            pidfd,
-            cgroup,
-            exit,
-        } = launched;
-        let (started, ended) = (Mutex::new(false), watch::Sender::new(None));
+    pub(crate) fn new(
+        parts: Parts,
+        launched: Launched,
+        cgroup: Cgroup,
+    ) -> (Arc<Container>, ExitReceiver) {
         let container = Container {
             parts,
-            pid,
-            pidfd,
+            first: launched.handle,
+            stdio: launched.stdio,
             cgroup,
-            started,
-            exit: ended,
+            execs: std::sync::Mutex::default(),
+            standing: Standing::new(),
+            order: Mutex::new(()),
+            oom_told: AtomicBool::new(false),
         };
-        (Arc::new(container), exit)
+        (Arc::new(container), launched.exit)
     }
 
-    /// Follows the first process to its end, and tells containerd.
+    /// Follows the first process to its end, and tells containerd of that and of what happens on
+    /// the way.
     pub(crate) async fn follow(self: Arc<Self>, daemon: Arc<Daemon>, exit: ExitReceiver) {
-        let lost = Exit {
-            code: 255,
-            at: SystemTime::now(),
+        let exit = tokio::select! {
+            exit = exit => exit.unwrap_or_else(|_| Exit::lost()),
+            never = self.watch_memory(&daemon) => match never {},
         };
-        let exit = exit.await.unwrap_or(lost);
         if !self.parts.own_pid_namespace {
             self.end_rest().await;
         }
-        let _order = self.started.lock().await;
-        if self.cgroup.oom_kills() > 0 {
-            let container_id = self.parts.id.clone();
-            daemon.publisher.publish(TaskOOM {
-                container_id,
-                ..Default::default()
-            });
+        self.execs_end().await;
+        let _order = self.order.lock().await;
+        if self.cgroup.oom_kills() > 0 && !self.oom_told.load(Ordering::Relaxed) {
+            self.tell_oom(&daemon);
         }
         daemon.publisher.publish(TaskExit {
             container_id: self.parts.id.clone(),
@@ -119,12 +125,50 @@ impl Container {
             exited_at: MessageField::some(timestamp(exit.at)),
             ..Default::default()
         });
-        self.exit.send_replace(Some(exit));
+        self.standing.set(State::Stopped(exit));
+    }
+
+    /// Tells containerd whenever the kernel runs out of the container's memory.
+    async fn watch_memory(&self, daemon: &Daemon) -> Infallible {
+        match OomWatch::start(&self.cgroup) {
+            Ok(Some(mut watch)) => {
+                while watch.next().await.is_some() {
+                    self.tell_oom(daemon);
+                }
+            }
+            Ok(None) => {}
+            // What the kernel counted is looked at in the end all the same.
+            Err(error) => tracing::warn!(id = self.parts.id, "watching the memory: {error:#}"),
+        }
+        std::future::pending().await
+    }
+
+    fn tell_oom(&self, daemon: &Daemon) {
+        self.oom_told.store(true, Ordering::Relaxed);
+        daemon.publisher.publish(TaskOOM {
+            container_id: self.parts.id.clone(),
+            ..Default::default()
+        });
     }
 
     /// The process id of its first process.
     pub(crate) fn pid(&self) -> u32 {
-        self.pid.cast_unsigned()
+        self.first.pid()
+    }
+
+    /// Its name.
+    pub(crate) fn id(&self) -> &str {
+        &self.parts.id
+    }
+
+    /// Whether it runs an application, and not a Linux program.
+    pub(crate) fn is_app(&self) -> bool {
+        self.parts.worker.is_some()
+    }
+
+    /// Whether its standard streams are a terminal.
+    pub(crate) fn has_terminal(&self) -> bool {
+        self.parts.terminal
     }
 
     /// The folder that containerd made for it.
@@ -144,41 +188,25 @@ impl Container {
 
     /// Where it stands.
     pub(crate) fn state(&self) -> State {
-        if let Some(exit) = *self.exit.borrow() {
-            return State::Stopped(exit);
-        }
-        // The lock is held while it starts: then it is not running yet.
-        match self.started.try_lock() {
-            Ok(started) if *started => State::Running,
-            _ => State::Created,
-        }
+        self.standing.get()
     }
 
     /// Waits for its end.
     pub(crate) async fn wait(&self) -> Exit {
-        let mut exit = self.exit.subscribe();
-        let ended = exit.wait_for(Option::is_some).await;
-        // The sender lives in `self`, so there always is a value.
-        ended.ok().and_then(|exit| *exit).unwrap_or(Exit {
-            code: 255,
-            at: SystemTime::now(),
-        })
+        self.standing.ended().await
     }
 
     /// Lets it run. For a worker this returns when it listens; what keeps it from that is the
     /// error.
     pub(crate) async fn start(&self, daemon: &Daemon) -> Result<(), Error> {
         let id = &self.parts.id;
-        let mut started = self.started.lock().await;
-        if self.exit.borrow().is_some() {
-            return Err(Error::FailedPrecondition(format!(
-                "task {id} has ended already"
-            )));
-        }
-        if *started {
-            return Err(Error::FailedPrecondition(format!(
-                "task {id} has been started already"
-            )));
+        let _order = self.order.lock().await;
+        match self.state() {
+            State::Created => {}
+            State::Stopped(_) => return Err(self.misplaced("has ended already")),
+            State::Running | State::Paused => {
+                return Err(self.misplaced("has been started already"));
+            }
         }
         match &self.parts.worker {
             Some(worker) => self.start_worker(worker).await?,
@@ -189,7 +217,7 @@ impl Container {
                 released.await.context("starting the container")??;
             }
         }
-        *started = true;
+        self.standing.set(State::Running);
         daemon.publisher.publish(TaskStart {
             container_id: id.clone(),
             pid: self.pid(),
@@ -224,36 +252,121 @@ impl Container {
         }
     }
 
+    /// Stops all its processes where they are.
+    pub(crate) async fn pause(&self, daemon: &Daemon) -> Result<(), Error> {
+        let _order = self.order.lock().await;
+        if self.state() != State::Running {
+            return Err(self.misplaced("is not running, so it cannot be paused"));
+        }
+        self.cgroup.freeze().await?;
+        self.standing.set(State::Paused);
+        daemon.publisher.publish(TaskPaused {
+            container_id: self.parts.id.clone(),
+            ..Default::default()
+        });
+        Ok(())
+    }
+
+    /// Lets its processes go on.
+    pub(crate) async fn resume(&self, daemon: &Daemon) -> Result<(), Error> {
+        let _order = self.order.lock().await;
+        if self.state() != State::Paused {
+            return Err(self.misplaced("is not paused, so it cannot be resumed"));
+        }
+        self.cgroup.thaw()?;
+        self.standing.set(State::Running);
+        daemon.publisher.publish(TaskResumed {
+            container_id: self.parts.id.clone(),
+            ..Default::default()
+        });
+        Ok(())
+    }
+
+    /// Changes its limits.
+    pub(crate) async fn update(&self, resources: LinuxResources) -> Result<(), Error> {
+        let _order = self.order.lock().await;
+        if self.standing.exit().is_some() {
+            return Err(self.misplaced("has ended, so its limits cannot be changed"));
+        }
+        let state = self.state_folder();
+        let applied = tokio::task::spawn_blocking(move || update::apply(state, &resources));
+        Ok(applied.await.context("changing the container's limits")??)
+    }
+
     /// Sends a signal to its first process, or to all of its processes.
     pub(crate) async fn kill(&self, signal: u32, all: bool) -> Result<(), Error> {
-        let id = &self.parts.id;
-        let raw = signal.cast_signed();
-        let gone = || Error::NotFound(format!("process of task {id} already finished"));
+        let name = format!("task {}", self.parts.id);
+        let ended = self.standing.exit().is_some();
         if !all {
-            if self.exit.borrow().is_some() {
-                return Err(gone());
+            if ended {
+                return Err(finished(&name));
             }
-            return match pidfd_send_signal(&self.pidfd, raw) {
-                Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Err(gone()),
-                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Err(
-                    Error::InvalidArgument(format!("there is no signal {signal}")),
-                ),
-                other => {
-                    Ok(other.with_context(|| format!("sending signal {signal} to task {id}"))?)
-                }
-            };
+            self.first.signal(signal, &name)?;
+            if signal == libc::SIGKILL.cast_unsigned() {
+                // Who stands still ends only when they go on.
+                self.cgroup.thaw()?;
+            }
+            return Ok(());
         }
-        let signal = Signal::try_from(raw)
+        let signal = Signal::try_from(signal.cast_signed())
             .map_err(|_| Error::InvalidArgument(format!("there is no signal {signal}")))?;
-        if self.exit.borrow().is_some() && self.cgroup.processes().unwrap_or_default().is_empty() {
-            return Err(gone());
+        if ended && self.cgroup.processes().unwrap_or_default().is_empty() {
+            return Err(finished(&name));
         }
         Ok(self.cgroup.signal_all(signal).await?)
     }
 
-    /// The client writes no more input.
-    pub(crate) fn close_input(&self) {
-        self.parts.stdio.close_input();
+    /// The error of a call that does not fit where the container stands.
+    fn misplaced(&self, what: &str) -> Error {
+        Error::FailedPrecondition(format!("task {} {what}", self.parts.id))
+    }
+
+    /// Its standard streams.
+    pub(crate) fn stdio(&self) -> &Stdio {
+        &self.stdio
+    }
+
+    /// Adds a further process, which does not run yet.
+    pub(crate) fn add_exec(&self, exec: Exec) -> Result<(), Error> {
+        let mut execs = self.execs();
+        let (id, exec_id) = (&self.parts.id, exec.id().to_owned());
+        if execs.contains_key(&exec_id) {
+            return Err(Error::AlreadyExists(format!(
+                "task {id} has a process {exec_id} already"
+            )));
+        }
+        execs.insert(exec_id, Arc::new(exec));
+        Ok(())
+    }
+
+    /// A further process.
+    pub(crate) fn exec(&self, exec_id: &str) -> Result<Arc<Exec>, Error> {
+        let id = &self.parts.id;
+        let missing = || Error::NotFound(format!("task {id} has no process {exec_id}"));
+        self.execs().get(exec_id).cloned().ok_or_else(missing)
+    }
+
+    /// Forgets a further process.
+    pub(crate) fn remove_exec(&self, exec_id: &str) {
+        self.execs().remove(exec_id);
+    }
+
+    fn execs(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Exec>>> {
+        self.execs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the further processes have ended, for containerd hears of that before it hears
+    /// of the end of the first one, which ends them.
+    async fn execs_end(&self) {
+        let execs: Vec<_> = self.execs().values().cloned().collect();
+        let all = async {
+            for exec in execs.iter().filter(|exec| exec.has_process()) {
+                exec.wait().await;
+            }
+        };
+        if tokio::time::timeout(EXECS_TIMEOUT, all).await.is_err() {
+            tracing::warn!(id = self.parts.id, "further processes outlive the first");
+        }
     }
 
     /// Removes everything of it. It must have ended, or never have been started.
@@ -261,10 +374,8 @@ impl Container {
         let id = &self.parts.id;
         let exit = match self.state() {
             State::Stopped(exit) => exit,
-            State::Running => {
-                return Err(Error::FailedPrecondition(format!(
-                    "task {id} is running: end it before it is deleted"
-                )));
+            State::Running | State::Paused => {
+                return Err(self.misplaced("is running: end it before it is deleted"));
             }
             State::Created => {
                 // Its first process has run nothing of the image yet.
@@ -273,7 +384,7 @@ impl Container {
             }
         };
         self.end_rest().await;
-        self.parts.stdio.finish(OUTPUT_TIMEOUT).await;
+        self.stdio.finish(OUTPUT_TIMEOUT).await;
         self.remove(daemon).await?;
         daemon.publisher.publish(TaskDelete {
             container_id: id.clone(),
@@ -363,24 +474,4 @@ fn release(state: &Path) -> anyhow::Result<()> {
     drop(stream);
     container.set_status(ContainerStatus::Running);
     container.save().map_err(helper::describe)
-}
-
-#[expect(unsafe_code, reason = "pidfd_send_signal has no safe wrapper")]
-fn pidfd_send_signal(pidfd: &OwnedFd, signal: i32) -> io::Result<()> {
-    let no_info: *const libc::siginfo_t = std::ptr::null();
-    // SAFETY: the descriptor is open, and a null pointer stands for the default information.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_pidfd_send_signal,
-            pidfd.as_raw_fd(),
-            signal,
-            no_info,
-            0,
-        )
-    };
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
 }

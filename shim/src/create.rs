@@ -14,11 +14,11 @@ use crate::container::{Container, Parts, remove_folder, work_folder};
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::helper::Create;
-use crate::launch;
+use crate::launch::{self, With};
 use crate::options::Options;
 use crate::rootfs::Rootfs;
 use crate::spec::BundleSpec;
-use crate::stdio::{Paths, Stdio};
+use crate::stdio::{Paths, Streams};
 use crate::steps::Steps;
 use crate::workload::{self, Workload};
 
@@ -51,7 +51,7 @@ pub(crate) async fn create(
         stdout: request.stdout.clone(),
         stderr: request.stderr.clone(),
     };
-    let (stdio, ends) = Stdio::open(&paths, spec.uid(), &daemon.tasks)?;
+    let (streams, ends) = Streams::open(&paths, request.terminal, spec.uid(), &daemon.tasks)?;
     let (worker, their_channel, helper_bundle) = match workload {
         Workload::Linux if spec.needs_mending() => {
             spec.write_mended(rootfs.path(), &work.path)?;
@@ -75,8 +75,14 @@ pub(crate) async fn create(
         root: work.path.clone(),
         systemd_cgroup: options.systemd_cgroup,
         worker: worker.is_some(),
+        terminal: request.terminal,
     };
-    let launched = launch::create(daemon, make, ends, their_channel)
+    let with = With {
+        streams,
+        ends,
+        worker: their_channel,
+    };
+    let (launched, cgroup) = launch::create(daemon, make, with)
         .await
         .with_context(|| format!("creating container {}", request.id))?;
     steps.done("container");
@@ -85,12 +91,12 @@ pub(crate) async fn create(
         id: request.id.clone(),
         bundle,
         paths,
-        stdio,
+        terminal: request.terminal,
         worker,
         own_pid_namespace: spec.has_own_pid_namespace(),
         late_hooks: spec.has_late_hooks(),
     };
-    let (container, exit) = Container::new(parts, launched);
+    let (container, exit) = Container::new(parts, launched, cgroup);
     rootfs.keep();
     work.keep();
     daemon.publisher.publish(created(request, container.pid()));
@@ -101,13 +107,6 @@ pub(crate) async fn create(
 }
 
 fn refuse_unsupported(request: &CreateTaskRequest) -> Result<(), Error> {
-    if request.terminal {
-        return Err(Error::Unimplemented(
-            "a terminal (ctr run -t, tty: true) is not supported by this version of catena; \
-             run without one"
-                .to_owned(),
-        ));
-    }
     if !request.checkpoint.is_empty() {
         return Err(Error::Unimplemented(
             "restoring a checkpoint is not supported by catena".to_owned(),

@@ -11,6 +11,7 @@ use containerd_shim::Flags;
 use containerd_shim::protos::protobuf::{Message as _, MessageField};
 use containerd_shim::protos::shim::shim::DeleteResponse;
 
+use crate::cgroup::Cgroup;
 use crate::container::{remove_folder, state_folder, timestamp, work_folder};
 use crate::start::socket_path;
 use crate::{helper, log, rootfs};
@@ -57,6 +58,12 @@ fn remove_container(bundle: &Path, id: &str) -> anyhow::Result<i32> {
         }
     };
     let pid = container.pid().map_or(0, |pid| pid.as_raw());
+    // A container that was paused ends only when it goes on.
+    if let Ok(cgroups) = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))
+        && let Err(error) = Cgroup::locate(&cgroups).and_then(|cgroup| cgroup.thaw())
+    {
+        tracing::error!("container {id}: {error:#}");
+    }
     container
         .delete(true)
         .map_err(helper::describe)

@@ -1,26 +1,36 @@
-//! The helper: this binary again, single-threaded, started by the shim for each container, because
-//! libcontainer forks and a threaded process must not. It makes the container, reports the process
-//! id of its first process, waits for the shim's word that it will collect that process, and ends.
+//! The helper: this binary again, single-threaded, started by the shim for each container and each
+//! exec, because libcontainer forks and a threaded process must not. It makes the container, or the
+//! further process in one, reports the process id, waits for the shim's word that it will collect that process, and ends.
 //! Its standard input is the channel to the shim; it writes nothing to standard output.
 
 use std::error::Error;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use libcontainer::container::Container;
 use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::oci_spec::runtime::Spec;
 use libcontainer::syscall::syscall::SyscallType;
+use libcontainer::workload::Executor;
+use libcontainer::workload::default::DefaultExecutor;
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::signal::{SigHandler, Signal, signal};
+use nix::sys::signal::{SigHandler, Signal, kill, signal};
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::channel::Channel;
 use crate::worker::WorkerExecutor;
+
+mod confine;
+mod console;
+
+use confine::Confined;
+use console::Console;
 
 /// What the shim asks of a helper.
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,6 +38,8 @@ pub(crate) enum Request {
     /// Make a container. With it come standard input, output and error, and for a worker its
     /// channel.
     Create(Create),
+    /// Make a further process in a container. The same files come with it.
+    Exec(Exec),
     /// Release the first process of a Linux container and run its hooks.
     Start { state: PathBuf },
     /// End what is left of a container, remove it and run its hooks.
@@ -47,13 +59,30 @@ pub(crate) struct Create {
     pub(crate) systemd_cgroup: bool,
     /// Whether the container runs a worker, which is then released at once.
     pub(crate) worker: bool,
+    /// Whether it gets a terminal, instead of the standard streams.
+    pub(crate) terminal: bool,
+}
+
+/// The process to make in a container.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Exec {
+    /// The container's name.
+    pub(crate) id: String,
+    /// The folder in which libcontainer keeps the container's state.
+    pub(crate) root: PathBuf,
+    /// The file with the process's part of a specification.
+    pub(crate) process: PathBuf,
+    /// Whether the process is a worker.
+    pub(crate) worker: bool,
+    /// Whether it gets a terminal, instead of the standard streams.
+    pub(crate) terminal: bool,
 }
 
 /// What a helper answers.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Answer {
-    /// The container is there: its first process, and the text of that one's
-    /// `/proc/<pid>/cgroup`.
+    /// The process is there, and the text of its `/proc/<pid>/cgroup`. With it comes the master
+    /// end of its terminal, if it has one.
     Created { pid: i32, cgroups: String },
     /// What was asked is done.
     Done,
@@ -82,41 +111,41 @@ fn serve() -> anyhow::Result<()> {
     let channel = Channel::from(io::stdin().as_fd().try_clone_to_owned()?);
     let (request, files) = channel.receive()?.context("the shim went away")?;
     let answer = match request {
-        Request::Create(create) => {
-            let notes = Notes::new()?;
-            let made = notes.during(|| make(create, files));
-            made.map_err(|error| notes.explain(error))
-        }
+        Request::Create(create) => explained(|| make(create, files)),
+        Request::Exec(exec) => explained(|| join(exec, files)),
         Request::Start { state } => load(state)
             .and_then(|mut container| container.start().map_err(describe))
-            .map(|()| Answer::Done),
+            .map(|()| (Answer::Done, None)),
         Request::Delete { state } => load(state)
             .and_then(|mut container| container.delete(true).map_err(describe))
-            .map(|()| Answer::Done),
+            .map(|()| (Answer::Done, None)),
     };
-    let answer = answer.unwrap_or_else(|error| Answer::Failed {
-        reason: format!("{error:#}"),
+    let (answer, terminal) = answer.unwrap_or_else(|error| {
+        let reason = format!("{error:#}");
+        (Answer::Failed { reason }, None)
     });
-    channel.send(&answer, &[])?;
+    let files: Vec<_> = terminal.iter().map(|master| master.as_fd()).collect();
+    channel.send(&answer, &files)?;
     if matches!(answer, Answer::Created { .. }) {
         channel.receive::<Adopted>()?;
     }
     Ok(())
 }
 
-fn make(create: Create, files: Vec<OwnedFd>) -> anyhow::Result<Answer> {
-    let mut files = files.into_iter();
-    let mut next = || files.next().context("the shim sent too few files");
-    let mut builder = ContainerBuilder::new(create.id, SyscallType::default())
-        .with_root_path(&create.root)
-        .map_err(describe)?
-        .with_stdin(next()?)
-        .with_stdout(next()?)
-        .with_stderr(next()?);
-    if create.worker {
-        let channel = Arc::new(Channel::from(next()?));
-        builder = builder.with_executor(WorkerExecutor::new(channel));
-    }
+/// The answer to the shim, and the master end of a terminal.
+type Made = anyhow::Result<(Answer, Option<OwnedFd>)>;
+
+fn explained(act: impl FnOnce() -> Made) -> Made {
+    let notes = Notes::new()?;
+    notes.during(act).map_err(|error| notes.explain(error))
+}
+
+fn make(create: Create, files: Vec<OwnedFd>) -> Made {
+    let (builder, console, channel) = builder(&create.id, &create.root, create.terminal, files)?;
+    let builder = match channel.filter(|_| create.worker) {
+        Some(channel) => builder.with_executor(WorkerExecutor::new(channel)),
+        None => builder,
+    };
     let mut container = builder
         .validate_id()
         .map_err(describe)?
@@ -125,13 +154,74 @@ fn make(create: Create, files: Vec<OwnedFd>) -> anyhow::Result<Answer> {
         .with_detach(true)
         .build()
         .map_err(describe)?;
-    let answer = release(&mut container, create.worker);
-    if answer.is_err()
+    let terminal = console.map(|console| console.receive()).transpose();
+    let made = terminal.and_then(|terminal| {
+        let answer = release(&mut container, create.worker)?;
+        Ok((answer, terminal))
+    });
+    if made.is_err()
         && let Err(error) = container.delete(true)
     {
         tracing::error!("removing a container that could not be made: {error}");
     }
-    answer
+    made
+}
+
+/// Makes a further process in a container.
+fn join(exec: Exec, files: Vec<OwnedFd>) -> Made {
+    let container = load(exec.root.join(&exec.id))?;
+    let config = container.bundle().join("config.json");
+    let spec = Spec::load(&config).with_context(|| format!("reading {}", config.display()))?;
+    let filter = spec
+        .linux()
+        .as_ref()
+        .and_then(|linux| linux.seccomp().clone());
+    let (builder, console, channel) = builder(&exec.id, &exec.root, exec.terminal, files)?;
+    let program: Box<dyn Executor> = match channel.filter(|_| exec.worker) {
+        Some(channel) => Box::new(WorkerExecutor::new(channel)),
+        None => Box::new(DefaultExecutor {}),
+    };
+    let pid = builder
+        .with_executor(Confined::new(filter, program))
+        .as_tenant()
+        .with_process(Some(exec.process))
+        .with_detach(true)
+        .build()
+        .map_err(describe)?
+        .as_raw();
+    let terminal = console.map(|console| console.receive()).transpose();
+    if terminal.is_err() {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    // A process that has ended already is in no cgroup any more.
+    let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    Ok((Answer::Created { pid, cgroups }, terminal?))
+}
+
+/// What all processes are made with: their streams or their terminal, and a worker's channel.
+fn builder(
+    id: &str,
+    root: &Path,
+    terminal: bool,
+    files: Vec<OwnedFd>,
+) -> anyhow::Result<(ContainerBuilder, Option<Console>, Option<Arc<Channel>>)> {
+    let mut files = files.into_iter();
+    let mut next = || files.next().context("the shim sent too few files");
+    let mut builder = ContainerBuilder::new(id.to_owned(), SyscallType::default())
+        .with_root_path(root)
+        .map_err(describe)?
+        .with_stdin(next()?)
+        .with_stdout(next()?)
+        .with_stderr(next()?);
+    let channel = files.next().map(|file| Arc::new(Channel::from(file)));
+    let console = if terminal {
+        let console = Console::listen(root)?;
+        builder = builder.with_console_socket(Some(console.path()));
+        Some(console)
+    } else {
+        None
+    };
+    Ok((builder, console, channel))
 }
 
 fn release(container: &mut Container, worker: bool) -> anyhow::Result<Answer> {

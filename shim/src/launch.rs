@@ -1,8 +1,7 @@
-//! Starts helpers and talks to them: the shim's side of `helper`. Called when a container is
-//! made, and when its hooks have to run.
+//! Starts helpers and talks to them: the shim's side of `helper`. Called when a container or an
+//! exec is made, and when a container's hooks have to run.
 
-use std::io;
-use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio as ProcessStdio};
@@ -15,69 +14,104 @@ use tokio::select;
 use crate::cgroup::Cgroup;
 use crate::channel::{AsyncChannel, Channel};
 use crate::daemon::Daemon;
-use crate::helper::{Adopted, Answer, Create, Request};
+use crate::helper::{Adopted, Answer, Create, Exec, Request};
+use crate::process::Handle;
 use crate::reaper::ExitReceiver;
-use crate::stdio::Ends;
+use crate::stdio::{Ends, Stdio, Streams};
 
-/// A container's first process.
+/// A process that was just made.
 #[derive(Debug)]
 pub(crate) struct Launched {
-    pub(crate) pid: i32,
-    /// Refers to the process and to no later one of the same number.
-    pub(crate) pidfd: OwnedFd,
-    /// Where it was put.
-    pub(crate) cgroup: Cgroup,
+    pub(crate) handle: Handle,
+    pub(crate) stdio: Stdio,
     pub(crate) exit: ExitReceiver,
+}
+
+/// What a process is made with: the shim's side of its streams, its own, and a worker's channel.
+#[derive(Debug)]
+pub(crate) struct With {
+    pub(crate) streams: Streams,
+    pub(crate) ends: Ends,
+    pub(crate) worker: Option<Channel>,
 }
 
 /// Makes a container. When this fails, nothing is left of it.
 pub(crate) async fn create(
     daemon: &Daemon,
     create: Create,
-    ends: Ends,
-    worker: Option<Channel>,
-) -> anyhow::Result<Launched> {
-    let mut helper = Helper::start(daemon, &create.id)?;
-    let mut files = vec![ends.stdin.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd()];
-    files.extend(worker.as_ref().map(|channel| channel.as_fd()));
+    with: With,
+) -> anyhow::Result<(Launched, Cgroup)> {
+    let word = create.id.clone();
     let state = create.root.join(&create.id);
-    helper.channel.send(&Request::Create(create), &files)?;
-    drop((ends, worker));
-    match helper.answer().await? {
-        Answer::Created { pid, cgroups } => {
-            // The helper is still its parent, so the process id cannot be another's.
-            let exit = daemon.reaper.adopt(pid);
-            match take_over(&helper, pid, &cgroups) {
-                Ok((pidfd, cgroup)) => Ok(Launched {
-                    pid,
-                    pidfd,
-                    cgroup,
-                    exit,
-                }),
-                Err(error) => {
-                    let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-                    // Without us the helper ends, and the process falls to us to be collected.
-                    drop(helper);
-                    let _ = exit.await;
-                    if let Err(error) = delete(daemon, state).await {
-                        tracing::error!(pid, "removing a container that was given up: {error:#}");
-                    }
-                    Err(error)
-                }
-            }
-        }
-        Answer::Failed { reason } => bail!(reason),
-        Answer::Done => bail!("the helper made no container"),
+    let made = make(daemon, &word, Request::Create(create), with, Cgroup::locate).await;
+    if made.is_err()
+        && state.exists()
+        && let Err(error) = delete(daemon, state).await
+    {
+        tracing::error!("removing a container that was given up: {error:#}");
     }
+    made
 }
 
-/// What is left to do for a process that the helper has made.
-fn take_over(helper: &Helper, pid: i32, cgroups: &str) -> anyhow::Result<(OwnedFd, Cgroup)> {
-    let cgroup = Cgroup::locate(cgroups)?;
-    let pidfd = pidfd_open(pid).with_context(|| format!("opening process {pid}"))?;
-    let told = helper.channel.send(&Adopted, &[]);
-    told.context("telling the helper that it may end")?;
-    Ok((pidfd, cgroup))
+/// Makes a further process in a container.
+pub(crate) async fn exec(daemon: &Daemon, exec: Exec, with: With) -> anyhow::Result<Launched> {
+    let word = exec.id.clone();
+    let made = make(daemon, &word, Request::Exec(exec), with, |_| Ok(())).await;
+    made.map(|(launched, ())| launched)
+}
+
+/// Makes a process; `locate` makes something of the list of its cgroups. When this fails, the
+/// process has ended.
+async fn make<T>(
+    daemon: &Daemon,
+    word: &str,
+    request: Request,
+    with: With,
+    locate: impl FnOnce(&str) -> anyhow::Result<T>,
+) -> anyhow::Result<(Launched, T)> {
+    let With {
+        streams,
+        ends,
+        worker,
+    } = with;
+    let mut helper = Helper::start(daemon, word)?;
+    let mut files = vec![ends.stdin.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd()];
+    files.extend(worker.as_ref().map(|channel| channel.as_fd()));
+    helper.channel.send(&request, &files)?;
+    drop((ends, worker));
+    let (answer, files) = helper.answer().await?;
+    let (pid, cgroups) = match answer {
+        Answer::Created { pid, cgroups } => (pid, cgroups),
+        Answer::Failed { reason } => bail!(reason),
+        Answer::Done => bail!("the helper made no process"),
+    };
+    // The helper is still its parent, so the process id cannot be another's.
+    let exit = daemon.reaper.adopt(pid);
+    let taken = (|| {
+        let located = locate(&cgroups)?;
+        let handle = Handle::open(pid).with_context(|| format!("opening process {pid}"))?;
+        let stdio = streams.connect(files.into_iter().next(), &daemon.tasks)?;
+        let told = helper.channel.send(&Adopted, &[]);
+        told.context("telling the helper that it may end")?;
+        Ok((handle, stdio, located))
+    })();
+    match taken {
+        Ok((handle, stdio, located)) => {
+            let launched = Launched {
+                handle,
+                stdio,
+                exit,
+            };
+            Ok((launched, located))
+        }
+        Err(error) => {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            // Without us the helper ends, and the process falls to us to be collected.
+            drop(helper);
+            let _ = exit.await;
+            Err(error)
+        }
+    }
 }
 
 /// Releases a Linux container, with its hooks.
@@ -94,8 +128,8 @@ async fn run(daemon: &Daemon, word: &str, request: Request) -> anyhow::Result<()
     let mut helper = Helper::start(daemon, word)?;
     helper.channel.send(&request, &[])?;
     match helper.answer().await? {
-        Answer::Failed { reason } => bail!(reason),
-        Answer::Done | Answer::Created { .. } => Ok(()),
+        (Answer::Failed { reason }, _) => bail!(reason),
+        (Answer::Done | Answer::Created { .. }, _) => Ok(()),
     }
 }
 
@@ -128,10 +162,10 @@ impl Helper {
         })
     }
 
-    async fn answer(&mut self) -> anyhow::Result<Answer> {
+    async fn answer(&mut self) -> anyhow::Result<(Answer, Vec<OwnedFd>)> {
         select! {
             biased;
-            answer = self.channel.receive() => {
+            answer = self.channel.receive_with_files() => {
                 answer.context("hearing the helper")?.context("the helper ended without an answer")
             }
             exit = &mut self.exit => bail!(
@@ -139,16 +173,5 @@ impl Helper {
                 exit.map_or(0, |exit| exit.code),
             ),
         }
-    }
-}
-
-#[expect(unsafe_code, reason = "pidfd_open has no safe wrapper")]
-fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
-    // SAFETY: the call takes two integers; the result is checked before it is owned.
-    let result = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    match i32::try_from(result) {
-        // SAFETY: the kernel has just made this descriptor for us.
-        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
-        _ => Err(io::Error::last_os_error()),
     }
 }

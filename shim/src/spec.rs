@@ -6,7 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Mount, MountBuilder, Spec};
+use oci_spec::runtime::{
+    Capabilities, Capability, LinuxNamespace, LinuxNamespaceType, Mount, MountBuilder, Process,
+    Spec,
+};
+
+use crate::error::Error;
 
 const SANDBOX_ID: &str = "io.kubernetes.cri.sandbox-id";
 const CONTAINER_TYPE: &str = "io.kubernetes.cri.container-type";
@@ -133,12 +138,13 @@ impl BundleSpec {
     /// systems that it does not look at, and with the host's name resolution where the container
     /// has none.
     pub(crate) fn write_for_worker(&self, rootfs: &Path, folder: &Path) -> anyhow::Result<()> {
+        let process = self.spec.process().as_ref();
+        let terminal = process.and_then(|process| process.terminal()) == Some(true);
         let mut mounts = self.spec.mounts().clone().unwrap_or_default();
-        mounts.retain(|mount| {
-            !matches!(
-                mount.typ().as_deref(),
-                Some("cgroup" | "sysfs" | "mqueue" | "devpts")
-            )
+        mounts.retain(|mount| match mount.typ().as_deref() {
+            Some("cgroup" | "sysfs" | "mqueue") => false,
+            Some("devpts") => terminal,
+            _ => true,
         });
         for name in ["/etc/resolv.conf", "/etc/hosts"] {
             let taken = mounts
@@ -169,19 +175,65 @@ impl BundleSpec {
             // libcontainer insists on one.
             process.set_args(Some(vec!["catena".to_owned()]));
         }
-        if self.uid() != 0
-            && let Some(process) = spec.process_mut()
-            && let Some(mut capabilities) = process.capabilities().clone()
-        {
-            // A program that another user than root executes loses all but the ambient
-            // capabilities. A worker executes nothing, so it has to be given no more.
-            let kept = Some(capabilities.ambient().clone().unwrap_or_default());
-            capabilities.set_effective(kept.clone());
-            capabilities.set_permitted(kept.clone());
-            capabilities.set_inheritable(kept);
-            process.set_capabilities(Some(capabilities));
+        if let Some(process) = spec.process_mut() {
+            keep_for_worker(process);
         }
         write(spec, rootfs, mounts, folder)
+    }
+
+    /// The process that is to join the container, with what it takes from the container's own
+    /// where its specification does not say, as runc has it. `worker` is for one that executes no
+    /// program.
+    pub(crate) fn joining_process(
+        &self,
+        mut process: Process,
+        terminal: bool,
+        worker: bool,
+    ) -> Result<Process, Error> {
+        let users = |namespace: &LinuxNamespace| namespace.typ() == LinuxNamespaceType::User;
+        if self.namespaces().iter().any(users) {
+            // libcontainer would not enter it, and the process would be the host's root.
+            return Err(Error::Unimplemented(
+                "nothing can be executed in a container that has a user namespace: this version \
+                 of catena cannot enter it"
+                    .to_owned(),
+            ));
+        }
+        if process.args().as_ref().is_none_or(Vec::is_empty) {
+            return Err(Error::InvalidArgument(
+                "the specification of the process has no arguments".to_owned(),
+            ));
+        }
+        process.set_terminal(Some(terminal));
+        let own = self.spec.process().as_ref();
+        if let Some(own) = own {
+            if process.capabilities().is_none() {
+                process.set_capabilities(own.capabilities().clone());
+            }
+            if process.apparmor_profile().is_none() {
+                process.set_apparmor_profile(own.apparmor_profile().clone());
+            }
+            if process.rlimits().is_none() {
+                process.set_rlimits(own.rlimits().clone());
+            }
+        }
+        if worker {
+            // It executes nothing, so this takes nothing from it, and lets its filter be put on.
+            process.set_no_new_privileges(Some(true));
+            keep_for_worker(&mut process);
+            return Ok(process);
+        }
+        let mut env = process.env().clone().unwrap_or_default();
+        if !env.iter().any(|line| line.starts_with("PATH=")) {
+            env.push(DEFAULT_PATH.to_owned());
+            process.set_env(Some(env));
+        }
+        let filtered = self.spec.linux().as_ref();
+        let filtered = filtered.is_some_and(|linux| linux.seccomp().is_some());
+        if filtered && process.no_new_privileges() != Some(true) {
+            allow_filter(&mut process);
+        }
+        Ok(process)
     }
 
     fn namespaces(&self) -> &[LinuxNamespace] {
@@ -198,6 +250,38 @@ impl BundleSpec {
             .get(name)
             .map(String::as_str)
     }
+}
+
+/// Takes the capabilities that an execve would take. A program that another user than root executes
+/// loses all but the ambient ones; a worker executes nothing, so it has to be given no more.
+fn keep_for_worker(process: &mut Process) {
+    if process.user().uid() == 0 {
+        return;
+    }
+    if let Some(mut capabilities) = process.capabilities().clone() {
+        let kept = Some(capabilities.ambient().clone().unwrap_or_default());
+        capabilities.set_effective(kept.clone());
+        capabilities.set_permitted(kept.clone());
+        capabilities.set_inheritable(kept);
+        process.set_capabilities(Some(capabilities));
+    }
+}
+
+/// Lets the process put a seccomp filter on itself, which takes CAP_SYS_ADMIN where new privileges
+/// are possible. The capability is in no set that outlasts the execve that follows at once: neither
+/// inheritable nor ambient, and bounded as before.
+fn allow_filter(process: &mut Process) {
+    let Some(mut capabilities) = process.capabilities().clone() else {
+        return;
+    };
+    let with_admin = |set: &Option<Capabilities>| {
+        let mut set = set.clone().unwrap_or_default();
+        set.insert(Capability::SysAdmin);
+        Some(set)
+    };
+    capabilities.set_effective(with_admin(capabilities.effective()));
+    capabilities.set_permitted(with_admin(capabilities.permitted()));
+    process.set_capabilities(Some(capabilities));
 }
 
 /// Writes `folder/config.json`, with the root file system by its absolute path: what is relative
@@ -235,7 +319,6 @@ pub(crate) fn group(bundle: &Path, id: &str) -> anyhow::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use oci_spec::runtime::Capabilities;
 
     fn bundle(json: &str) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -329,5 +412,57 @@ mod tests {
             source("/etc/resolv.conf"),
             fs::canonicalize("/etc/resolv.conf").ok()
         );
+    }
+
+    #[test]
+    fn a_joining_process_takes_from_the_container_what_it_does_not_say() {
+        let bundle = bundle(SPEC);
+        let spec = BundleSpec::load(bundle.path()).unwrap();
+        let process = |json: &str| serde_json::from_str::<Process>(json).unwrap();
+        let shell = r#"{"user":{"uid":0,"gid":0},"args":["sh"],"cwd":"/"}"#;
+        let joining = spec.joining_process(process(shell), true, false).unwrap();
+        let capabilities = joining.capabilities().as_ref().unwrap();
+        assert_eq!(capabilities.effective().as_ref().unwrap().len(), 1);
+        assert_eq!(joining.env().as_ref().unwrap(), &[DEFAULT_PATH]);
+        assert_eq!(joining.terminal(), Some(true));
+        let worker = spec.joining_process(process(shell), false, true).unwrap();
+        assert_eq!(worker.no_new_privileges(), Some(true));
+        let nothing = r#"{"user":{"uid":0,"gid":0},"args":[],"cwd":"/"}"#;
+        let refused = spec.joining_process(process(nothing), false, false);
+        assert!(matches!(refused, Err(Error::InvalidArgument(_))));
+    }
+
+    #[test]
+    fn nobody_joins_a_user_namespace() {
+        let bundle = bundle(&SPEC.replace(r#"{"type": "pid"}"#, r#"{"type": "user"}"#));
+        let spec = BundleSpec::load(bundle.path()).unwrap();
+        let shell = r#"{"user":{"uid":0,"gid":0},"args":["sh"],"cwd":"/"}"#;
+        let joining = spec.joining_process(serde_json::from_str(shell).unwrap(), false, false);
+        assert!(matches!(joining, Err(Error::Unimplemented(_))));
+    }
+
+    #[test]
+    fn only_who_puts_on_a_filter_may_do_so() {
+        let filtered = SPEC.replace(
+            r#""namespaces""#,
+            r#""seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}, "namespaces""#,
+        );
+        let bundle = bundle(&filtered);
+        let spec = BundleSpec::load(bundle.path()).unwrap();
+        let join = |rest: &str| {
+            let json = format!(r#"{{"user":{{"uid":0,"gid":0}},"args":["sh"],"cwd":"/"{rest}}}"#);
+            let process = serde_json::from_str(&json).unwrap();
+            let joining = spec.joining_process(process, false, false).unwrap();
+            joining.capabilities().clone().unwrap()
+        };
+        let admin = |set: &Option<Capabilities>| {
+            set.as_ref()
+                .is_some_and(|set| set.contains(&Capability::SysAdmin))
+        };
+        let with = join("");
+        assert!(admin(with.effective()) && admin(with.permitted()));
+        assert!(!admin(with.bounding()) && !admin(with.inheritable()) && !admin(with.ambient()));
+        let without = join(r#","noNewPrivileges":true"#);
+        assert!(!admin(without.effective()) && !admin(without.permitted()));
     }
 }

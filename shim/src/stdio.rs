@@ -1,8 +1,9 @@
-//! Standard input, output and error of a container: pipes between the container and the shim, and
-//! copies between those pipes and containerd's FIFOs. The container never holds a FIFO. Those of the
+//! Standard input, output and error of a process: pipes between the process and the shim, or a
+//! terminal, and copies between those and containerd's FIFOs. The container never holds a FIFO. Those of the
 //! output are open in both directions here, so that they outlive a restart of containerd.
 
 use std::fs::{File, OpenOptions};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,6 +14,13 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::unix::pipe;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
+
+mod streams;
+mod terminal;
+
+pub(crate) use streams::Streams;
+
+use terminal::Terminal;
 
 const BUFFER_SIZE: usize = 32 * 1024;
 
@@ -37,26 +45,27 @@ pub(crate) struct Ends {
 pub(crate) struct Stdio {
     outputs: TaskTracker,
     input_end: CancellationToken,
+    stop: CancellationToken,
+    terminal: Option<Terminal>,
     _stop: DropGuard,
 }
 
 impl Stdio {
     /// Opens everything and starts the copies. The pipes belong to user `uid`, who may then open
     /// `/dev/stdout` again.
-    pub(crate) fn open(
-        paths: &Paths,
-        uid: u32,
-        tasks: &TaskTracker,
-    ) -> anyhow::Result<(Stdio, Ends)> {
-        let outputs = TaskTracker::new();
-        let stop = CancellationToken::new();
-        let input_end = stop.child_token();
-        let guard = stop.clone().drop_guard();
+    fn open(paths: &Paths, uid: u32, tasks: &TaskTracker) -> anyhow::Result<(Stdio, Ends)> {
+        let stdio = Stdio::new(None);
+        let Stdio {
+            outputs,
+            input_end,
+            stop,
+            ..
+        } = &stdio;
         let stdin = match paths.stdin.as_str() {
             "" => null()?,
             path => {
                 let (ours, theirs) = input(path, uid)
-                    .with_context(|| format!("opening the container's standard input {path}"))?;
+                    .with_context(|| format!("opening the standard input {path}"))?;
                 tasks.spawn(copy_input(ours.0, ours.1, input_end.clone()));
                 theirs
             }
@@ -74,22 +83,62 @@ impl Stdio {
             }
         };
         let stdout = output(&paths.stdout)
-            .with_context(|| format!("opening the container's standard output {}", paths.stdout))?;
+            .with_context(|| format!("opening the standard output {}", paths.stdout))?;
         let stderr = output(&paths.stderr)
-            .with_context(|| format!("opening the container's standard error {}", paths.stderr))?;
+            .with_context(|| format!("opening the standard error {}", paths.stderr))?;
         outputs.close();
-        Ok((
-            Stdio {
-                outputs,
-                input_end,
-                _stop: guard,
-            },
-            Ends {
-                stdin,
-                stdout,
-                stderr,
-            },
-        ))
+        let ends = Ends {
+            stdin,
+            stdout,
+            stderr,
+        };
+        Ok((stdio, ends))
+    }
+
+    /// Starts the copies of a process that has a terminal, from and to its master end.
+    fn over_terminal(
+        input: Option<pipe::Receiver>,
+        output: Option<Target>,
+        master: OwnedFd,
+        tasks: &TaskTracker,
+    ) -> io::Result<Stdio> {
+        let terminal = Terminal::new(master)?;
+        let stdio = Stdio::new(Some(terminal.clone()));
+        if let Some(fifo) = input {
+            tasks.spawn(copy_input(fifo, terminal.clone(), stdio.input_end.clone()));
+        }
+        let stop = stdio.stop.clone();
+        stdio.outputs.spawn(async move {
+            let copy = async {
+                match output {
+                    Some(target) => target.copy_from(terminal).await,
+                    // Nobody wants it, and the process must not stand still for that.
+                    None => copy_output(terminal, tokio::io::sink()).await,
+                }
+            };
+            stop.run_until_cancelled(copy).await;
+        });
+        stdio.outputs.close();
+        Ok(stdio)
+    }
+
+    fn new(terminal: Option<Terminal>) -> Stdio {
+        let stop = CancellationToken::new();
+        Stdio {
+            outputs: TaskTracker::new(),
+            input_end: stop.child_token(),
+            _stop: stop.clone().drop_guard(),
+            stop,
+            terminal,
+        }
+    }
+
+    /// Sets the size of the terminal in characters; false where there is none.
+    pub(crate) fn resize(&self, width: u32, height: u32) -> io::Result<bool> {
+        match &self.terminal {
+            Some(terminal) => terminal.resize(width, height).map(|()| true),
+            None => Ok(false),
+        }
     }
 
     /// The client writes no more: what is in the FIFO is still copied, then the container sees
@@ -106,7 +155,8 @@ impl Stdio {
 }
 
 /// Where output goes.
-enum Target {
+#[derive(Debug)]
+pub(crate) enum Target {
     Fifo(pipe::Sender),
     File(tokio::fs::File),
 }
@@ -133,7 +183,7 @@ impl Target {
         Ok(Target::Fifo(fifo))
     }
 
-    async fn copy_from(self, reader: pipe::Receiver) {
+    async fn copy_from(self, reader: impl AsyncRead + Unpin) {
         match self {
             Target::Fifo(fifo) => copy_output(reader, fifo).await,
             Target::File(file) => copy_output(reader, file).await,
@@ -160,7 +210,11 @@ async fn copy_output(mut reader: impl AsyncRead + Unpin, mut writer: impl AsyncW
     let _ = writer.flush().await;
 }
 
-async fn copy_input(mut fifo: pipe::Receiver, mut writer: pipe::Sender, end: CancellationToken) {
+async fn copy_input(
+    mut fifo: pipe::Receiver,
+    mut writer: impl AsyncWrite + Unpin,
+    end: CancellationToken,
+) {
     let mut buffer = vec![0; BUFFER_SIZE];
     loop {
         let read = tokio::select! {

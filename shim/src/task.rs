@@ -1,9 +1,10 @@
-//! The Task service: one method per RPC, which finds the container and translates. What the RPCs
-//! do is in `create` and `container`.
+//! The Task service: one method per RPC, which finds the container or the further process in it and
+//! translates. What the RPCs do is in `create`, `container` and `exec`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use anyhow::Context as _;
 use async_trait::async_trait;
 use containerd_shim::protos::api;
 use containerd_shim::protos::protobuf::MessageField;
@@ -11,12 +12,15 @@ use containerd_shim::protos::shim_async::Task;
 use containerd_shim::protos::ttrpc::Result as RpcResult;
 use containerd_shim::protos::ttrpc::r#async::TtrpcContext;
 
-use crate::container::{Container, State, timestamp};
+use crate::container::{Container, timestamp};
 use crate::create;
 use crate::daemon::Daemon;
 use crate::error::Error;
-use crate::stats;
+use crate::exec::{self, Exec};
+use crate::process::State;
+use crate::stdio::Stdio;
 use crate::steps::Steps;
+use crate::{stats, update};
 
 /// All containers of this shim's pod.
 pub(crate) struct TaskService {
@@ -54,20 +58,28 @@ impl TaskService {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The container `id`; `exec_id` must be empty, as there are no further processes yet.
-    fn find(&self, id: &str, exec_id: &str) -> Result<Arc<Container>, Error> {
-        let container = match self.lock().get(id) {
-            Some(Slot::Ready(container)) => Arc::clone(container),
+    /// The container `id`.
+    fn find(&self, id: &str) -> Result<Arc<Container>, Error> {
+        match self.lock().get(id) {
+            Some(Slot::Ready(container)) => Ok(Arc::clone(container)),
             Some(Slot::Creating | Slot::Failed) | None => {
-                return Err(Error::NotFound(format!("there is no task {id} here")));
+                Err(Error::NotFound(format!("there is no task {id} here")))
             }
-        };
-        if !exec_id.is_empty() {
-            return Err(Error::NotFound(format!(
-                "task {id} has no process {exec_id}"
-            )));
         }
-        Ok(container)
+    }
+
+    /// The container `id`, and its further process `exec_id` if that is not empty.
+    fn find_process(
+        &self,
+        id: &str,
+        exec_id: &str,
+    ) -> Result<(Arc<Container>, Option<Arc<Exec>>), Error> {
+        let container = self.find(id)?;
+        let exec = match exec_id {
+            "" => None,
+            exec_id => Some(container.exec(exec_id)?),
+        };
+        Ok((container, exec))
     }
 
     /// Whether this asks to delete a container that could not be made; then it is forgotten.
@@ -136,12 +148,21 @@ impl Task for TaskService {
         _: &TtrpcContext,
         request: api::StartRequest,
     ) -> RpcResult<api::StartResponse> {
-        let container = self.find(&request.id, &request.exec_id)?;
-        let mut steps = Steps::begin("start", &request.id);
-        container.start(&self.daemon).await?;
-        steps.done("ready");
+        let (container, exec) = self.find_process(&request.id, &request.exec_id)?;
+        let pid = match exec {
+            Some(exec) => {
+                exec.start(&self.daemon, &container).await?;
+                exec.pid()
+            }
+            None => {
+                let mut steps = Steps::begin("start", &request.id);
+                container.start(&self.daemon).await?;
+                steps.done("ready");
+                container.pid()
+            }
+        };
         Ok(api::StartResponse {
-            pid: container.pid(),
+            pid,
             ..Default::default()
         })
     }
@@ -151,20 +172,34 @@ impl Task for TaskService {
         _: &TtrpcContext,
         request: api::StateRequest,
     ) -> RpcResult<api::StateResponse> {
-        let container = self.find(&request.id, &request.exec_id)?;
-        let paths = container.paths();
+        let (container, exec) = self.find_process(&request.id, &request.exec_id)?;
+        let (pid, paths, terminal, state) = match &exec {
+            Some(exec) => (exec.pid(), exec.paths(), exec.has_terminal(), exec.state()),
+            None => {
+                let terminal = container.has_terminal();
+                (
+                    container.pid(),
+                    container.paths(),
+                    terminal,
+                    container.state(),
+                )
+            }
+        };
         let mut response = api::StateResponse {
             id: request.id,
+            exec_id: request.exec_id,
             bundle: container.bundle().display().to_string(),
-            pid: container.pid(),
+            pid,
             stdin: paths.stdin.clone(),
             stdout: paths.stdout.clone(),
             stderr: paths.stderr.clone(),
+            terminal,
             ..Default::default()
         };
-        let status = match container.state() {
+        let status = match state {
             State::Created => api::Status::CREATED,
             State::Running => api::Status::RUNNING,
+            State::Paused => api::Status::PAUSED,
             State::Stopped(exit) => {
                 response.exit_status = exit.code;
                 response.exited_at = MessageField::some(timestamp(exit.at));
@@ -176,9 +211,10 @@ impl Task for TaskService {
     }
 
     async fn kill(&self, _: &TtrpcContext, request: api::KillRequest) -> RpcResult<api::Empty> {
-        self.find(&request.id, &request.exec_id)?
-            .kill(request.signal, request.all)
-            .await?;
+        match self.find_process(&request.id, &request.exec_id)? {
+            (_, Some(exec)) => exec.kill(request.signal)?,
+            (container, None) => container.kill(request.signal, request.all).await?,
+        }
         Ok(api::Empty::new())
     }
 
@@ -187,7 +223,10 @@ impl Task for TaskService {
         _: &TtrpcContext,
         request: api::WaitRequest,
     ) -> RpcResult<api::WaitResponse> {
-        let exit = self.find(&request.id, &request.exec_id)?.wait().await;
+        let exit = match self.find_process(&request.id, &request.exec_id)? {
+            (_, Some(exec)) => exec.wait().await,
+            (container, None) => container.wait().await,
+        };
         Ok(api::WaitResponse {
             exit_status: exit.code,
             exited_at: MessageField::some(timestamp(exit.at)),
@@ -203,11 +242,20 @@ impl Task for TaskService {
         if self.forget_failed(&request) {
             return Ok(api::DeleteResponse::default());
         }
-        let container = self.find(&request.id, &request.exec_id)?;
-        let exit = container.delete(&self.daemon).await?;
-        self.lock().remove(&request.id);
+        let (pid, exit) = match self.find_process(&request.id, &request.exec_id)? {
+            (container, Some(exec)) => {
+                let exit = exec.delete().await?;
+                container.remove_exec(exec.id());
+                (exec.pid(), exit)
+            }
+            (container, None) => {
+                let exit = container.delete(&self.daemon).await?;
+                self.lock().remove(&request.id);
+                (container.pid(), exit)
+            }
+        };
         Ok(api::DeleteResponse {
-            pid: container.pid(),
+            pid,
             exit_status: exit.code,
             exited_at: MessageField::some(timestamp(exit.at)),
             ..Default::default()
@@ -219,7 +267,7 @@ impl Task for TaskService {
         _: &TtrpcContext,
         request: api::PidsRequest,
     ) -> RpcResult<api::PidsResponse> {
-        let container = self.find(&request.id, "")?;
+        let container = self.find(&request.id)?;
         let pids = container
             .cgroup()
             .processes()
@@ -239,7 +287,7 @@ impl Task for TaskService {
         _: &TtrpcContext,
         request: api::StatsRequest,
     ) -> RpcResult<api::StatsResponse> {
-        let container = self.find(&request.id, "")?;
+        let container = self.find(&request.id)?;
         let stats = stats::collect(container.cgroup()).map_err(Error::from)?;
         Ok(api::StatsResponse {
             stats: MessageField::some(stats),
@@ -252,9 +300,12 @@ impl Task for TaskService {
         _: &TtrpcContext,
         request: api::CloseIORequest,
     ) -> RpcResult<api::Empty> {
-        let container = self.find(&request.id, &request.exec_id)?;
+        let (container, exec) = self.find_process(&request.id, &request.exec_id)?;
         if request.stdin {
-            container.close_input();
+            match &exec {
+                Some(exec) => exec.stdio().into_iter().for_each(Stdio::close_input),
+                None => container.stdio().close_input(),
+            }
         }
         Ok(api::Empty::new())
     }
@@ -266,7 +317,7 @@ impl Task for TaskService {
     ) -> RpcResult<api::ConnectResponse> {
         let task_pid = match request.id.as_str() {
             "" => 0,
-            id => self.find(id, "")?.pid(),
+            id => self.find(id)?.pid(),
         };
         Ok(api::ConnectResponse {
             shim_pid: std::process::id(),
@@ -287,30 +338,59 @@ impl Task for TaskService {
         Ok(api::Empty::new())
     }
 
-    async fn exec(&self, _: &TtrpcContext, _: api::ExecProcessRequest) -> RpcResult<api::Empty> {
-        Err(unsupported(
-            "exec: running a further process in a container",
-        ))
+    async fn exec(
+        &self,
+        _: &TtrpcContext,
+        request: api::ExecProcessRequest,
+    ) -> RpcResult<api::Empty> {
+        let container = self.find(&request.id)?;
+        exec::add(&self.daemon, &container, &request).await?;
+        Ok(api::Empty::new())
     }
 
-    async fn pause(&self, _: &TtrpcContext, _: api::PauseRequest) -> RpcResult<api::Empty> {
-        Err(unsupported("pausing a container"))
+    async fn pause(&self, _: &TtrpcContext, request: api::PauseRequest) -> RpcResult<api::Empty> {
+        self.find(&request.id)?.pause(&self.daemon).await?;
+        Ok(api::Empty::new())
     }
 
-    async fn resume(&self, _: &TtrpcContext, _: api::ResumeRequest) -> RpcResult<api::Empty> {
-        Err(unsupported("resuming a container"))
+    async fn resume(&self, _: &TtrpcContext, request: api::ResumeRequest) -> RpcResult<api::Empty> {
+        self.find(&request.id)?.resume(&self.daemon).await?;
+        Ok(api::Empty::new())
     }
 
-    async fn update(&self, _: &TtrpcContext, _: api::UpdateTaskRequest) -> RpcResult<api::Empty> {
-        Err(unsupported("changing the limits of a running container"))
+    async fn update(
+        &self,
+        _: &TtrpcContext,
+        request: api::UpdateTaskRequest,
+    ) -> RpcResult<api::Empty> {
+        let container = self.find(&request.id)?;
+        let resources = update::resources(request.resources.as_ref())?;
+        container.update(resources).await?;
+        Ok(api::Empty::new())
     }
 
     async fn resize_pty(
         &self,
         _: &TtrpcContext,
-        _: api::ResizePtyRequest,
+        request: api::ResizePtyRequest,
     ) -> RpcResult<api::Empty> {
-        Err(unsupported("a terminal"))
+        let (container, exec) = self.find_process(&request.id, &request.exec_id)?;
+        let resize = |stdio: &Stdio| stdio.resize(request.width, request.height);
+        let resized = match &exec {
+            Some(exec) => exec.stdio().map_or(Ok(false), resize),
+            None => resize(container.stdio()),
+        };
+        match resized
+            .context("setting the size of a terminal")
+            .map_err(Error::from)?
+        {
+            true => Ok(api::Empty::new()),
+            false => Err(Error::FailedPrecondition(format!(
+                "task {} {}: there is no terminal whose size could be set",
+                request.id, request.exec_id
+            ))
+            .into()),
+        }
     }
 
     async fn checkpoint(

@@ -13,8 +13,10 @@ use catena_runtime::app::allowed_hosts::AllowedHosts;
 use catena_runtime::app::{ProblemKind, Refusal, variables};
 use catena_runtime::config::Config;
 use catena_runtime::image::{Image, LoadError, Loaded};
+use oci_spec::runtime::Process;
 
 use crate::compile::{self, Compiler};
+use crate::container::Container;
 use crate::content::{ContentStore, Origin};
 use crate::daemon::Daemon;
 use crate::error::Error;
@@ -99,6 +101,19 @@ pub(crate) fn prepare(
     check(&image, &spec.env())?;
     let assignment = assign(daemon, &image, spec, options, work)?;
     Ok(Workload::Wasm(Box::new(assignment)))
+}
+
+/// Finds the command of an application that an exec asks for, and makes it ready.
+pub(crate) async fn command(
+    _daemon: &Daemon,
+    _container: &Container,
+    _spec: &BundleSpec,
+    _process: &Process,
+    _exec_id: &str,
+) -> Result<Assignment, Error> {
+    Err(Error::FailedPrecondition(
+        "this version of catena executes nothing in an application's container".to_owned(),
+    ))
 }
 
 /// All reasons why this application cannot run in this environment, together.

@@ -2,6 +2,7 @@
 //! path. What it started is gone when it is dropped. It needs root.
 
 mod api;
+mod control;
 mod install;
 mod task;
 
@@ -254,7 +255,8 @@ impl Containerd {
         fs::read_to_string(self.path("containerd.log")).unwrap_or_default()
     }
 
-    fn ctr_command(&self) -> Command {
+    /// `ctr` towards this daemon, in its namespace, with no input.
+    pub fn ctr_command(&self) -> Command {
         let mut ctr = self.installation.command("ctr");
         ctr.arg("--address").arg(&self.address);
         ctr.args(["--namespace", &self.namespace]);
@@ -311,6 +313,27 @@ impl Containerd {
     /// A container to be: `image` under catena.
     pub fn container<'a>(&'a self, image: &str, id: &str) -> Container<'a> {
         Container::new(self, image, id)
+    }
+
+    /// A root file system with busybox in it, for Linux containers: `ctr run --rootfs`.
+    pub fn busybox(&self) -> Result<String> {
+        let root = self.path("busybox");
+        for folder in ["bin", "dev", "proc", "tmp"] {
+            fs::create_dir_all(root.join(folder))?;
+        }
+        let busybox = ["/bin/busybox", "/usr/bin/busybox"];
+        let from = busybox.iter().find(|path| Path::new(path).is_file());
+        let from = from.context("busybox is missing: `make setup` installs it")?;
+        if !root.join("bin/busybox").exists() {
+            fs::copy(from, root.join("bin/busybox"))?;
+        }
+        for name in ["cat", "false", "sh", "sleep", "stty", "tail", "true"] {
+            let link = root.join("bin").join(name);
+            if !link.exists() {
+                std::os::unix::fs::symlink("busybox", link)?;
+            }
+        }
+        Ok(root.display().to_string())
     }
 
     /// What the daemon tells of its containers, from now on: an event a line.
@@ -395,6 +418,19 @@ fn image_name(archive: &Path) -> Result<String> {
         return Ok(name.context("an image without a name")?.to_owned());
     }
     bail!("{} is no image", archive.display());
+}
+
+impl Events {
+    /// The topics of tasks that came, in their order.
+    pub fn topics(&self) -> Vec<String> {
+        let words = |line: &String| {
+            let mut words = line.split_whitespace();
+            words
+                .find(|word| word.starts_with("/tasks/"))
+                .map(str::to_owned)
+        };
+        self.lines.all().iter().filter_map(words).collect()
+    }
 }
 
 /// `ctr events`, under way.

@@ -2,7 +2,7 @@
 //! These tests need root, containerd, runc and busybox; each has a daemon of its own.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -293,18 +293,8 @@ async fn events_come_in_order() -> Result<()> {
     task.becomes("STOPPED")?;
     task.delete()?;
     events.lines.wait_for("/tasks/delete").await?;
-    let topics: Vec<String> = events
-        .lines
-        .all()
-        .iter()
-        .filter_map(|line| {
-            line.split_whitespace()
-                .find(|word| word.starts_with("/tasks/"))
-        })
-        .map(str::to_owned)
-        .collect();
     assert_eq!(
-        topics,
+        events.topics(),
         [
             "/tasks/create",
             "/tasks/start",
@@ -368,20 +358,11 @@ async fn a_killed_shim_of_a_pod_leaves_nothing() -> Result<()> {
     Ok(())
 }
 
-/// A root file system with busybox in it.
-fn busybox(containerd: &Containerd) -> Result<PathBuf> {
-    let root = containerd.path("busybox");
-    fs::create_dir_all(root.join("bin"))?;
-    fs::create_dir_all(root.join("proc"))?;
-    fs::copy(workspace::busybox()?, root.join("bin/busybox"))?;
-    Ok(root)
-}
-
 /// Pause and sidecars: a Linux container runs as one, under the same shim.
 #[tokio::test]
 async fn a_linux_container_in_the_same_pod() -> Result<()> {
     let (containerd, image) = containerd_with("hello")?;
-    let root = busybox(&containerd)?.display().to_string();
+    let root = containerd.busybox()?;
     let sleeping = containerd
         .container(&root, "pause")
         .in_pod("pause")

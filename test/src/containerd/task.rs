@@ -164,6 +164,16 @@ impl<'a> Task<'a> {
         })
     }
 
+    /// Its container's name.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The daemon that it runs under.
+    pub fn containerd(&self) -> &'a Containerd {
+        self.containerd
+    }
+
     /// Its state, as `ctr tasks list` has it.
     pub fn state(&self) -> Result<String> {
         let listed = self.containerd.ctr_ok(&["tasks", "list"])?;

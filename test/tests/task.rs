@@ -1,0 +1,497 @@
+//! The Task service under a real containerd, as an operator uses it: pause, limits, further processes, terminals,
+//! signals, numbers, and memory that runs out. These tests need root, containerd and busybox; each has a daemon of
+//! its own.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use catena_test::Containerd;
+use catena_test::containerd::{Events, Task};
+use catena_test::output::PATIENCE;
+use catena_test::pack::{Form, Packed};
+use http::StatusCode;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+/// A daemon that has the image of an app, and the image's name.
+fn containerd_with(app: &str) -> Result<(Containerd, String)> {
+    let containerd = Containerd::start()?;
+    let image = containerd.import(Packed::app(app, Form::Rootfs)?.path())?;
+    Ok((containerd, image))
+}
+
+/// A Linux container that runs this with `sh -c`.
+fn linux<'a>(
+    containerd: &'a Containerd,
+    id: &str,
+    flags: &[&str],
+    script: &str,
+) -> Result<Task<'a>> {
+    let root = containerd.busybox()?;
+    let container = containerd
+        .container(&root, id)
+        .flags(&["--rootfs"])
+        .flags(flags);
+    container.command(&["/bin/sh", "-c", script]).start()
+}
+
+/// The daemon's events, once they are listened to.
+async fn events(containerd: &Containerd) -> Result<Events> {
+    let events = containerd.events()?;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    Ok(events)
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or(0)
+}
+
+/// The first number in a text.
+fn first_number(text: &str) -> Result<u64> {
+    let words = text.split_whitespace().find_map(|word| word.parse().ok());
+    words.with_context(|| format!("no number in {text:?}"))
+}
+
+fn wait_until(what: &str, mut happened: impl FnMut() -> Result<bool>) -> Result<()> {
+    let started = Instant::now();
+    while !happened()? {
+        anyhow::ensure!(started.elapsed() < PATIENCE, "it never happened: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_paused_container_stands_still_and_goes_on() -> Result<()> {
+    let (containerd, image) = containerd_with("hello")?;
+    let task = containerd.container(&image, "paused").start()?;
+    task.address()?;
+    let events = events(&containerd).await?;
+    let paused = task.ctr("pause", &[], &[])?;
+    assert!(paused.success, "{paused:?}");
+    assert_eq!(task.state()?, "PAUSED");
+    let frozen = task.cgroup(&["freezer/freezer.state", "freezer/cgroup.freeze"])?;
+    assert!(["FROZEN", "1"].contains(&frozen.as_str()), "{frozen}");
+    let answer = tokio::time::timeout(Duration::from_millis(500), task.get("/")).await;
+    assert!(answer.is_err(), "a paused app answers: {answer:?}");
+    let again = task.ctr("pause", &[], &[])?;
+    assert!(
+        !again.success && again.stderr.contains("failed precondition"),
+        "{again:?}"
+    );
+
+    let resumed = task.ctr("resume", &[], &[])?;
+    assert!(resumed.success, "{resumed:?}");
+    assert_eq!(task.state()?, "RUNNING");
+    assert_eq!(task.get("/").await?.status, StatusCode::OK);
+    assert!(!task.ctr("resume", &[], &[])?.success);
+    events.lines.wait_for("/tasks/resumed").await?;
+    assert_eq!(events.topics(), ["/tasks/paused", "/tasks/resumed"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_paused_container_can_be_killed() -> Result<()> {
+    let (containerd, image) = containerd_with("hello")?;
+    for all in [&[][..], &["--all"]] {
+        let task = containerd.container(&image, "still").start()?;
+        assert!(task.ctr("pause", &[], &[])?.success);
+        let flags: Vec<_> = ["--signal", "SIGKILL"].iter().chain(all).copied().collect();
+        assert!(task.ctr("kill", &flags, &[])?.success);
+        task.becomes("STOPPED")?;
+        assert_eq!(task.delete()?, 137);
+        containerd.ctr_ok(&["containers", "delete", "still"])?;
+        containerd.nothing_is_left_of("still")?;
+    }
+    Ok(())
+}
+
+/// A shim that was killed leaves nothing behind either when its container stood still.
+#[test]
+fn delete_cleans_up_a_paused_container() -> Result<()> {
+    let (containerd, image) = containerd_with("hello")?;
+    let task = containerd.container(&image, "orphan").start()?;
+    assert!(task.ctr("pause", &[], &[])?.success);
+    for shim in containerd.shims() {
+        kill(Pid::from_raw(shim), Signal::SIGKILL)?;
+    }
+    let process = format!("/proc/{}", task.pid);
+    wait_until("the worker's end", || Ok(!Path::new(&process).exists()))?;
+    containerd.ctr(&["tasks", "delete", "--force", "orphan"])?;
+    containerd.nothing_is_left_of("orphan")
+}
+
+/// The limits of a container that runs change, and what is not named stays.
+#[tokio::test]
+async fn limits_change_while_it_runs() -> Result<()> {
+    let (containerd, image) = containerd_with("hello")?;
+    let container = containerd.container(&image, "limited");
+    let task = container.flags(&["--memory-limit", "1073741824"]).start()?;
+    let memory = || task.cgroup(&["memory/memory.limit_in_bytes", "memory/memory.max"]);
+    assert_eq!(memory()?, "1073741824");
+    task.update(
+        json!({"cpu": {"shares": 512, "quota": 50000, "period": 100000}, "pids": {"limit": 77}}),
+    )
+    .await?;
+    assert_eq!(memory()?, "1073741824");
+    let shares = task.cgroup(&["cpu/cpu.shares", "cpu/cpu.weight"])?;
+    assert!(["512", "20"].contains(&shares.as_str()), "{shares}");
+    let quota = task.cgroup(&["cpu/cpu.cfs_quota_us", "cpu/cpu.max"])?;
+    assert_eq!(first_number(&quota)?, 50000);
+    assert_eq!(task.cgroup(&["pids/pids.max"])?, "77");
+    task.update(json!({"memory": {"limit": 536_870_912}}))
+        .await?;
+    assert_eq!(memory()?, "536870912");
+    assert_eq!(task.get("/").await?.status, StatusCode::OK);
+
+    let refused = task.update(json!({"memory": {"limit": "much"}})).await;
+    let refused = format!("{:?}", refused.err());
+    assert!(refused.contains("malformed"), "{refused}");
+    task.kill("SIGKILL")?;
+    task.becomes("STOPPED")?;
+    assert!(task.update(json!({"pids": {"limit": 78}})).await.is_err());
+    Ok(())
+}
+
+/// The numbers are the kernel's own, in the units that containerd expects.
+#[test]
+fn metrics_are_the_kernels() -> Result<()> {
+    let containerd = Containerd::start()?;
+    let busy = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; echo done > /tmp/done; sleep 60";
+    let flags = ["--memory-limit", "134217728"];
+    let task = linux(&containerd, "measured", &flags, busy)?;
+    let done = containerd.path("busybox").join("tmp/done");
+    wait_until("some work", || Ok(done.exists()))?;
+    let used = || -> Result<u64> {
+        let text = task.cgroup(&["cpuacct/cpuacct.usage", "cpu/cpu.stat"])?;
+        first_number(&text)
+    };
+    let before = used()?;
+    let metrics = task.metrics()?;
+    let after = used()?;
+    let told = number(&metrics["cpu"]["usage"]["total"]).max(number(&metrics["cpu"]["usage_usec"]));
+    assert!(
+        (before..=after).contains(&told),
+        "{before} <= {told} <= {after}: {metrics}"
+    );
+    let limit =
+        number(&metrics["memory"]["usage"]["limit"]).max(number(&metrics["memory"]["usage_limit"]));
+    assert_eq!(limit, 134_217_728, "{metrics}");
+    let processes = first_number(&task.cgroup(&["pids/pids.current"])?)?;
+    assert_eq!(number(&metrics["pids"]["current"]), processes, "{metrics}");
+    Ok(())
+}
+
+/// A Linux container that takes more memory than it may have.
+#[tokio::test]
+async fn the_end_of_memory_is_told_before_the_end() -> Result<()> {
+    let containerd = Containerd::start()?;
+    let events = events(&containerd).await?;
+    let flags = ["--memory-limit", "33554432"];
+    let task = linux(&containerd, "hungry", &flags, "exec tail /dev/zero")?;
+    task.becomes("STOPPED")?;
+    assert_eq!(task.delete()?, 137);
+    events.lines.wait_for("/tasks/delete").await?;
+    let topics = events.topics();
+    let place = |topic: &str| topics.iter().position(|one| one == topic);
+    let (oom, exit) = (place("/tasks/oom"), place("/tasks/exit"));
+    assert!(oom.is_some() && oom < exit, "{topics:?}");
+    Ok(())
+}
+
+/// It is told also when the container outlives it.
+#[tokio::test]
+async fn the_end_of_memory_is_told_at_once() -> Result<()> {
+    let containerd = Containerd::start()?;
+    let events = events(&containerd).await?;
+    let flags = ["--memory-limit", "33554432"];
+    let task = linux(&containerd, "surviving", &flags, "tail /dev/zero; sleep 60")?;
+    events.lines.wait_for("/tasks/oom").await?;
+    assert_eq!(task.state()?, "RUNNING");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_app_that_takes_too_much_memory_is_told_of() -> Result<()> {
+    let (containerd, image) = containerd_with("routes")?;
+    let events = events(&containerd).await?;
+    let container = containerd.container(&image, "greedy");
+    let task = container.flags(&["--memory-limit", "134217728"]).start()?;
+    // It is killed in the middle of its answer.
+    let answer = task.get("/allocate?mib=512").await;
+    task.becomes("STOPPED")?;
+    assert!(answer.is_err(), "{answer:?}");
+    assert_eq!(task.delete()?, 137);
+    events.lines.wait_for("/tasks/delete").await?;
+    let topics = events.topics();
+    let place = |topic: &str| topics.iter().position(|one| one == topic);
+    let (oom, exit) = (place("/tasks/oom"), place("/tasks/exit"));
+    assert!(oom.is_some() && oom < exit, "{topics:?}");
+    Ok(())
+}
+
+/// A signal for all reaches also those that the first process does not know of.
+#[test]
+fn a_signal_may_go_to_all() -> Result<()> {
+    let containerd = Containerd::start()?;
+    let script = "trap 'echo first > /tmp/first' USR1; \
+                  (trap 'echo second > /tmp/second' USR1; while :; do sleep 0.1; done) & \
+                  while :; do sleep 0.1; done";
+    let task = linux(&containerd, "many", &[], script)?;
+    std::thread::sleep(Duration::from_millis(300));
+    let folder = containerd.path("busybox").join("tmp");
+    let (first, second) = (folder.join("first"), folder.join("second"));
+    // `sleep` does not know the signal and ends by it; the shells go on.
+    assert!(task.ctr("kill", &["--signal", "SIGUSR1"], &[])?.success);
+    wait_until("the first hears", || Ok(first.exists()))?;
+    assert!(!second.exists());
+    assert!(
+        task.ctr("kill", &["--signal", "SIGUSR1", "--all"], &[])?
+            .success
+    );
+    wait_until("the second hears", || Ok(second.exists()))?;
+    assert!(
+        task.ctr("kill", &["--signal", "SIGKILL", "--all"], &[])?
+            .success
+    );
+    task.becomes("STOPPED")?;
+    for flags in [
+        &["--signal", "SIGTERM"][..],
+        &["--signal", "SIGTERM", "--all"],
+    ] {
+        let output = task.ctr("kill", flags, &[])?;
+        assert!(output.stderr.contains("not found"), "{output:?}");
+    }
+    assert_eq!(task.delete()?, 137);
+    Ok(())
+}
+
+/// A further process: its output, its exit code, its environment, and that it is in the container.
+#[tokio::test]
+async fn a_command_is_executed_in_a_linux_container() -> Result<()> {
+    let containerd = Containerd::start()?;
+    let task = linux(&containerd, "host", &["--env", "COLOUR=blue"], "sleep 60")?;
+    let events = events(&containerd).await?;
+    let script =
+        "echo out $COLOUR; echo err >&2; read -r root < /proc/1/cmdline; echo $root; exit 7";
+    let output = task.exec("talk", &["sh", "-c", script])?;
+    assert_eq!(output.code, Some(7), "{output:?}");
+    assert!(output.stdout.starts_with("out blue\n"), "{output:?}");
+    // `sh` became `sleep`, or runs it: in either case it is the container's.
+    assert!(output.stdout.contains("sleep"), "{output:?}");
+    assert_eq!(output.stderr, "err\n");
+    events.lines.wait_for("/tasks/exit").await?;
+    assert_eq!(
+        events.topics(),
+        ["/tasks/exec-added", "/tasks/exec-started", "/tasks/exit"]
+    );
+    let line = events.lines.wait_for("/tasks/exit").await?;
+    assert!(
+        line.contains(r#""id":"talk""#) && line.contains(r#""exit_status":7"#),
+        "{line}"
+    );
+    assert_eq!(task.state()?, "RUNNING");
+
+    // The same cgroups and namespaces.
+    let output = task.exec("where", &["cat", "/proc/self/cgroup"])?;
+    assert!(output.stdout.contains("/host"), "{output:?}");
+    // What cannot be executed is told, and leaves nothing.
+    let output = task.exec("absent", &["nonsense"])?;
+    assert!(
+        output.stderr.contains("nonsense") && output.stderr.contains("not found"),
+        "{output:?}"
+    );
+    let output = task.exec("absent", &["true"])?;
+    assert!(output.success, "the name is free again: {output:?}");
+    task.kill("SIGKILL")?;
+    task.becomes("STOPPED")?;
+    let output = task.exec("late", &["true"])?;
+    assert!(!output.success, "{output:?}");
+    assert_eq!(task.delete()?, 137);
+    containerd.ctr_ok(&["containers", "delete", "host"])?;
+    containerd.nothing_is_left_of("host")
+}
+
+#[test]
+fn a_further_process_reads_its_input() -> Result<()> {
+    let containerd = Containerd::start()?;
+    let task = linux(&containerd, "reading", &[], "sleep 60")?;
+    let mut ctr = containerd.ctr_command();
+    ctr.args(["tasks", "exec", "--exec-id", "cat", "reading", "cat"]);
+    let mut child = ctr.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut stdin = child.stdin.take().context("taking stdin")?;
+    std::io::Write::write_all(&mut stdin, b"typed\n")?;
+    drop(stdin);
+    let output = child.wait_with_output()?;
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "typed\n");
+    assert!(output.status.success());
+    assert_eq!(task.state()?, "RUNNING");
+    Ok(())
+}
+
+/// Signals for a further process, and what becomes of it when the container ends.
+#[tokio::test]
+async fn further_processes_are_killed_by_name_and_with_the_container() -> Result<()> {
+    let containerd = Containerd::start()?;
+    let task = linux(&containerd, "parent", &[], "sleep 60")?;
+    let start = |exec_id: &str| -> Result<()> {
+        let flags = ["--detach", "--exec-id", exec_id];
+        let output = task.ctr("exec", &flags, &["sleep", "60"])?;
+        anyhow::ensure!(output.success, "{output:?}");
+        Ok(())
+    };
+    start("one")?;
+    start("two")?;
+    let events = events(&containerd).await?;
+    let killed = task.ctr("kill", &["--exec-id", "one", "--signal", "SIGTERM"], &[])?;
+    assert!(killed.success, "{killed:?}");
+    let line = events.lines.wait_for("/tasks/exit").await?;
+    assert!(
+        line.contains(r#""id":"one""#) && line.contains(r#""exit_status":143"#),
+        "{line}"
+    );
+    let late = task.ctr("kill", &["--exec-id", "one", "--signal", "SIGTERM"], &[])?;
+    assert!(late.stderr.contains("not found"), "{late:?}");
+    let unknown = task.ctr("kill", &["--exec-id", "nobody"], &[])?;
+    assert!(unknown.stderr.contains("not found"), "{unknown:?}");
+
+    task.kill("SIGKILL")?;
+    events.lines.wait_for(r#""id":"parent""#).await?;
+    let exits = events.lines.all();
+    let place = |id: &str| {
+        exits
+            .iter()
+            .position(|line| line.contains(&format!(r#""id":"{id}""#)))
+    };
+    assert!(
+        place("two").is_some() && place("two") < place("parent"),
+        "{exits:?}"
+    );
+    assert_eq!(task.delete()?, 137);
+    containerd.ctr_ok(&["containers", "delete", "parent"])?;
+    containerd.nothing_is_left_of("parent")
+}
+
+/// What confines the first process confines the others: seccomp, capabilities, no new privileges.
+#[test]
+fn a_further_process_is_confined_as_the_first() -> Result<()> {
+    let containerd = Containerd::start()?;
+    for (id, flags) in [
+        ("strict", &["--seccomp"][..]),
+        ("looser", &["--seccomp", "--allow-new-privs"]),
+    ] {
+        let task = linux(&containerd, id, flags, "sleep 60")?;
+        let confinement = |status: &str| -> Vec<String> {
+            let named = |line: &&str| {
+                ["Seccomp:", "NoNewPrivs:", "Cap", "Uid:"]
+                    .iter()
+                    .any(|name| line.starts_with(name))
+            };
+            status.lines().filter(named).map(str::to_owned).collect()
+        };
+        let first = std::fs::read_to_string(format!("/proc/{}/status", task.pid))?;
+        let output = task.exec("look", &["cat", "/proc/self/status"])?;
+        assert_eq!(
+            confinement(&output.stdout),
+            confinement(&first),
+            "{id}: {output:?}"
+        );
+        assert!(first.contains("Seccomp:\t2"), "{first}");
+    }
+    Ok(())
+}
+
+/// `ctr` on a terminal of this size, given what is typed; what it showed.
+fn on_a_terminal(containerd: &Containerd, arguments: &[&str], typed: &[u8]) -> Result<String> {
+    let ctr = containerd.ctr_command();
+    let mut line = vec![ctr.get_program().to_string_lossy().into_owned()];
+    line.extend(
+        ctr.get_args()
+            .map(|argument| argument.to_string_lossy().into_owned()),
+    );
+    line.extend(arguments.iter().map(|argument| format!("'{argument}'")));
+    let line = format!("stty rows 33 cols 77; {}", line.join(" "));
+    let mut script = Command::new("timeout");
+    script.args([
+        "30",
+        "script",
+        "--quiet",
+        "--return",
+        "--command",
+        &line,
+        "/dev/null",
+    ]);
+    let mut child = script
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut stdin = child.stdin.take().context("taking stdin")?;
+    std::thread::sleep(Duration::from_millis(1500));
+    std::io::Write::write_all(&mut stdin, typed)?;
+    let output = child.wait_with_output()?;
+    drop(stdin);
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Waits for the size that `ctr` sets after the start, then asks for a line.
+const INTERACTIVE: &str = "until [ \"$(stty size)\" = \"33 77\" ]; do sleep 0.1; done; \
+                           echo ready; read -r line; echo got $line; exit 5";
+
+#[test]
+fn a_linux_container_on_a_terminal() -> Result<()> {
+    let containerd = Containerd::start()?;
+    let root = containerd.busybox()?;
+    let runtime = containerd.runtime().to_owned();
+    let arguments = [
+        "run",
+        "--rm",
+        "--tty",
+        "--runtime",
+        &runtime,
+        "--rootfs",
+        &root,
+        "seen",
+        "/bin/sh",
+        "-c",
+    ];
+    let script = INTERACTIVE.replace('\'', "");
+    let shown = on_a_terminal(
+        &containerd,
+        &[&arguments[..], &[&script]].concat(),
+        b"hello\r",
+    )?;
+    assert!(shown.contains("ready"), "{shown:?}");
+    assert!(shown.contains("got hello"), "{shown:?}");
+    containerd.nothing_is_left_of("seen")
+}
+
+#[test]
+fn a_further_process_on_a_terminal() -> Result<()> {
+    let containerd = Containerd::start()?;
+    let task = linux(&containerd, "holding", &[], "sleep 60")?;
+    let arguments = [
+        "tasks",
+        "exec",
+        "--tty",
+        "--exec-id",
+        "typed",
+        "holding",
+        "/bin/sh",
+        "-c",
+    ];
+    let shown = on_a_terminal(
+        &containerd,
+        &[&arguments[..], &[INTERACTIVE]].concat(),
+        b"hello\r",
+    )?;
+    assert!(shown.contains("got hello"), "{shown:?}");
+    let many = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); echo line $i; done";
+    let shown = on_a_terminal(&containerd, &[&arguments[..], &[many]].concat(), b"")?;
+    assert_eq!(shown.matches("line ").count(), 20000, "all output arrives");
+    assert_eq!(task.state()?, "RUNNING");
+    Ok(())
+}
