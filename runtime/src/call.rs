@@ -35,7 +35,16 @@ pub(crate) enum Event {
     /// A request, from a client or from another guest.
     Http(Box<HttpEvent>),
     /// The one run of a WASI command.
-    Command(ComponentIndex),
+    Command(ComponentIndex, CommandLine),
+}
+
+/// What a command is given beside what its component declares.
+#[derive(Clone, Debug, Default)]
+pub struct CommandLine {
+    /// Its arguments, its own name first; the component's id alone where empty.
+    pub args: Vec<String>,
+    /// Variables; they go before the component's own of the same names.
+    pub env: Vec<(String, String)>,
 }
 
 /// A request on its way to a guest.

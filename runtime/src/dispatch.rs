@@ -38,9 +38,9 @@ impl Call for Dispatcher {
                     .await
                     .inspect_err(|error| tracing::warn!("{error}"))
                     .map(Reply::Http),
-                Event::Command(ComponentIndex(index)) => {
+                Event::Command(ComponentIndex(index), line) => {
                     let call = Arc::clone(&self) as Arc<dyn Call>;
-                    command::run(&self.guests[index], call)
+                    command::run(&self.guests[index], call, line)
                         .await
                         .map(Reply::Exit)
                 }

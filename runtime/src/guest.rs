@@ -20,7 +20,7 @@ use wasmtime_wasi::{FsPerms, WasiCtx};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 
-use crate::call::{Call, CallError};
+use crate::call::{Call, CallError, CommandLine};
 use crate::engine::{Engine, InFlight, Ticker, plain};
 use crate::host::stdio::Output;
 use crate::host::{Hooks, State};
@@ -170,17 +170,17 @@ impl Guest {
         }
     }
 
-    /// A fresh store for one instance.
+    /// A fresh store for one instance; `line` is for a command.
     pub(crate) fn instance(
         &self,
         permit: OwnedSemaphorePermit,
         call: Arc<dyn Call>,
         depth: u32,
         life: Arc<Life>,
-        args: &[String],
+        line: Option<&CommandLine>,
     ) -> Result<Instance, CallError> {
         let wasi = self
-            .wasi(args)
+            .wasi(line)
             .map_err(|error| self.unavailable(format!("{error:#}")))?;
         let hooks = Hooks {
             outbound: Arc::clone(&self.outbound),
@@ -200,15 +200,22 @@ impl Guest {
         })
     }
 
-    fn wasi(&self, args: &[String]) -> anyhow::Result<WasiCtx> {
+    fn wasi(&self, line: Option<&CommandLine>) -> anyhow::Result<WasiCtx> {
         let mut wasi = WasiCtx::builder();
         wasi.stdout(self.commons.stdout.clone())
             .stderr(self.commons.stderr.clone());
-        if !self.env.is_empty() {
-            wasi.envs(&self.env);
-        }
-        if !args.is_empty() {
-            wasi.args(args);
+        match line {
+            None if self.env.is_empty() => {}
+            None => {
+                wasi.envs(&self.env);
+            }
+            Some(line) => {
+                let given = |name: &str| line.env.iter().any(|(given, _)| given == name);
+                for (name, value) in self.env.iter().filter(|(name, _)| !given(name)) {
+                    wasi.env(name, value);
+                }
+                wasi.envs(&line.env).args(&line.args).inherit_stdin();
+            }
         }
         if let Some(files) = &self.files {
             let path = format!("/proc/self/fd/{}", files.as_raw_fd());

@@ -138,6 +138,20 @@ impl Image {
         }))
     }
 
+    /// Loads one wasm file of an unpacked root file system, whatever else that
+    /// holds. `None` when it is no wasm file.
+    pub fn from_rootfs_file(dir: &Path, file: &str) -> Result<Option<Image>, LoadError> {
+        let limits = Limits::default();
+        let found = rootfs::wasm_file(Root::dir(dir)?, file, "the file", &limits)?;
+        Ok(found.map(|(app, lockfile, store)| Image {
+            app,
+            lockfile,
+            store,
+            limits,
+            digest: None,
+        }))
+    }
+
     /// Loads from a path of the developer's: an OCI layout folder, an unpacked
     /// root file system with a `spin.json`, a tar of an image, or a wasm file.
     pub fn from_path(path: &Path) -> Result<Image, LoadError> {

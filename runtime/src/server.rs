@@ -4,6 +4,7 @@
 //! Server::load   engine, link, pre-instantiate: no guest runs, no port is open
 //! Server::bind   the port is open, connections wait
 //! Bound::serve   guests run, until `shutdown`; then what is in flight finishes
+//! Server::run    instead of the last two: one component runs as a command
 //! ```
 //!
 //! The worker process of the shim and `catena run` call it.
@@ -23,8 +24,9 @@ use tokio_util::task::TaskTracker;
 
 use crate::app::allowed_hosts::AllowedHosts;
 use crate::app::variables;
-use crate::app::{App, HttpRoute, HttpTarget, Trigger};
+use crate::app::{App, Component, HttpRoute, HttpTarget, Trigger};
 use crate::call::{Call, ComponentIndex, Event, Reply};
+
 use crate::config::Config;
 use crate::dispatch::Dispatcher;
 use crate::engine::{Concurrency, Engine, Ticker, plain};
@@ -34,6 +36,8 @@ use crate::host::stdio::Output;
 use crate::http::{Listener, Settings};
 use crate::outbound::{Callee, Client, Outbound, Timeouts, Upstreams};
 use crate::route::Routes;
+
+pub use crate::call::CommandLine;
 
 /// After how many polls of tasks a thread of the runtime that serves an
 /// application looks for events of the network. Guests that compute hold a
@@ -47,6 +51,10 @@ const TRIM: Duration = Duration::from_secs(5);
 /// The exit code of a command that did not end in time after SIGTERM: what a
 /// shell says of a program that the signal killed.
 const CUT_OFF: i32 = 128 + libc::SIGTERM;
+
+/// The exit code of a command that trapped: what a shell says of a program that
+/// was killed by SIGABRT.
+const FAILED: i32 = 134;
 
 /// How long the guests' last output may take, once all guests are gone.
 const FLUSH: Duration = Duration::from_secs(2);
@@ -239,6 +247,31 @@ impl Server {
             listener,
         })
     }
+
+    /// Runs one component as a command, and nothing else: no port is open, and
+    /// no trigger is heard. Other components run where this one calls them.
+    ///
+    /// Gives its exit code, or at `shutdown` that of a program which was ended.
+    pub async fn run(
+        self,
+        component: &str,
+        line: CommandLine,
+        shutdown: impl Future<Output = ()>,
+    ) -> i32 {
+        let Server {
+            app,
+            dispatcher,
+            tracker,
+            threads,
+            ..
+        } = self;
+        let code = tokio::select! {
+            code = run_command(&app, &dispatcher, component, line) => code,
+            () = shutdown => CUT_OFF,
+        };
+        wind_up(dispatcher, tracker, threads, Instant::now()).await;
+        code
+    }
 }
 
 impl Bound {
@@ -291,24 +324,34 @@ impl Bound {
             }
         };
         trim.abort();
-        tracker.close();
-        let _ = tokio::time::timeout_at(end, tracker.wait()).await;
-        // Idle instances know the dispatcher, which knows them.
-        for guest in &dispatcher.guests {
-            guest.clear_shelf();
-        }
-        drop(dispatcher);
-        // With the guests gone the output threads write what is left and end. A
-        // reader that does not read must not hold up the end for long, so that
-        // no task of the runtime waits for them.
-        let (tell, written) = oneshot::channel();
-        thread::spawn(move || {
-            let _ = threads.map(JoinHandle::join);
-            let _ = tell.send(());
-        });
-        let _ = tokio::time::timeout(FLUSH, written).await;
+        wind_up(dispatcher, tracker, threads, end).await;
         exit_code
     }
+}
+
+/// Waits for what is still at work until `end`, then for the last output.
+async fn wind_up(
+    dispatcher: Arc<Dispatcher>,
+    tracker: TaskTracker,
+    threads: Threads,
+    end: Instant,
+) {
+    tracker.close();
+    let _ = tokio::time::timeout_at(end, tracker.wait()).await;
+    // Idle instances know the dispatcher, which knows them.
+    for guest in &dispatcher.guests {
+        guest.clear_shelf();
+    }
+    drop(dispatcher);
+    // With the guests gone the output threads write what is left and end. A
+    // reader that does not read must not hold up the end for long, so that
+    // no task of the runtime waits for them.
+    let (tell, written) = oneshot::channel();
+    thread::spawn(move || {
+        let _ = threads.map(JoinHandle::join);
+        let _ = tell.send(());
+    });
+    let _ = tokio::time::timeout(FLUSH, written).await;
 }
 
 /// Runs the command triggers one after another; gives the first exit code that
@@ -319,28 +362,35 @@ async fn run_commands(app: &App, dispatcher: &Arc<Dispatcher>) -> i32 {
         let Trigger::Command(command) = trigger else {
             continue;
         };
-        let Some(index) = app
-            .components
-            .iter()
-            .position(|component| component.id == command.component)
-        else {
-            continue;
-        };
-        let event = Event::Command(ComponentIndex(index));
-        let code = match Arc::clone(dispatcher).call(event).await {
-            Ok(Reply::Exit(code)) => code,
-            Ok(Reply::Http(_)) => 0,
-            Err(error) => {
-                tracing::error!("{error}");
-                // What a shell says of a program that was killed by SIGABRT.
-                134
-            }
-        };
+        let line = CommandLine::default();
+        let code = run_command(app, dispatcher, &command.component, line).await;
         if exit_code == 0 {
             exit_code = code;
         }
     }
     exit_code
+}
+
+async fn run_command(
+    app: &App,
+    dispatcher: &Arc<Dispatcher>,
+    component: &str,
+    line: CommandLine,
+) -> i32 {
+    let place = |one: &Component| one.id == component;
+    let Some(index) = app.components.iter().position(place) else {
+        tracing::error!("there is no component {component:?}");
+        return FAILED;
+    };
+    let event = Event::Command(ComponentIndex(index), line);
+    match Arc::clone(dispatcher).call(event).await {
+        Ok(Reply::Exit(code)) => code,
+        Ok(Reply::Http(_)) => 0,
+        Err(error) => {
+            tracing::error!("{error}");
+            FAILED
+        }
+    }
 }
 
 /// Lets go of idle instances: after a while, and at once when a request finds

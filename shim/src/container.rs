@@ -41,6 +41,7 @@ use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::exec::Exec;
 use crate::launch::{self, Launched};
+use crate::options::Options;
 use crate::process::{Handle, Standing, State, finished};
 use crate::reaper::{Exit, ExitReceiver};
 use crate::stdio::{Paths, Stdio};
@@ -61,6 +62,7 @@ pub(crate) struct Parts {
     pub(crate) paths: Paths,
     /// Whether it was asked for a terminal.
     pub(crate) terminal: bool,
+    pub(crate) options: Options,
     /// `Some` for a worker, which then waits for a word.
     pub(crate) worker: Option<AsyncChannel>,
     pub(crate) own_pid_namespace: bool,
@@ -164,6 +166,11 @@ impl Container {
     /// Whether it runs an application, and not a Linux program.
     pub(crate) fn is_app(&self) -> bool {
         self.parts.worker.is_some()
+    }
+
+    /// What the operator set for its runtime.
+    pub(crate) fn options(&self) -> &Options {
+        &self.parts.options
     }
 
     /// Whether its standard streams are a terminal.

@@ -92,6 +92,7 @@ pub(crate) async fn create(
         bundle,
         paths,
         terminal: request.terminal,
+        options,
         worker,
         own_pid_namespace: spec.has_own_pid_namespace(),
         late_hooks: spec.has_late_hooks(),

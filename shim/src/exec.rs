@@ -20,7 +20,9 @@ use oci_spec::runtime::Process;
 use tokio::sync::Mutex;
 
 use crate::channel::{AsyncChannel, Channel};
-use crate::container::{Container, OUTPUT_TIMEOUT, READY_TIMEOUT, timestamp, work_folder};
+use crate::container::{
+    Container, OUTPUT_TIMEOUT, READY_TIMEOUT, remove_folder, state_folder, timestamp, work_folder,
+};
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::launch::{self, Launched, With};
@@ -31,9 +33,13 @@ use crate::stdio::{Paths, Stdio, Streams};
 use crate::worker::{Assignment, Command, Report};
 use crate::{helper, workload};
 
+/// The file of a container's state, as libcontainer names it.
+const STATE: &str = "state.json";
+
 /// A further process.
 pub(crate) struct Exec {
     id: String,
+    folder: Folder,
     paths: Paths,
     terminal: bool,
     /// What is to run; gone once it was started.
@@ -66,14 +72,23 @@ pub(crate) async fn add(
     let spec = BundleSpec::load(container.bundle())?;
     let process = read_process(request)?;
     let process = spec.joining_process(process, request.terminal, container.is_app())?;
+    let id = request.exec_id.clone();
+    if id.is_empty() || id.contains('/') || container.exec(&id).is_ok() {
+        return Err(Error::AlreadyExists(format!(
+            "{id:?} cannot name a further process of task {}: it is taken, or no name",
+            container.id()
+        )));
+    }
+    let folder = Folder::make(work_folder(container.bundle()).join(format!("exec-{id}")))?;
     let command = if container.is_app() {
-        let command = workload::command(daemon, container, &spec, &process, &request.exec_id);
+        let command = workload::command(daemon, container, &spec, &process, &folder.0);
         Some(Box::new(command.await?))
     } else {
         None
     };
     container.add_exec(Exec {
-        id: request.exec_id.clone(),
+        id,
+        folder,
         paths: Paths {
             stdin: request.stdin.clone(),
             stdout: request.stdout.clone(),
@@ -210,12 +225,11 @@ impl Exec {
             }
             None => (None, None),
         };
-        let root = work_folder(container.bundle());
-        let file = ProcessFile::write(root.join(format!("exec-{}.json", self.id)), &plan.process)?;
+        let (file, root) = self.folder.fill(container, &plan.process)?;
         let exec = helper::Exec {
             id: container.id().to_owned(),
             root,
-            process: file.0.clone(),
+            process: file,
             worker: theirs.is_some(),
             terminal: self.terminal,
         };
@@ -309,20 +323,37 @@ fn read_process(request: &ExecProcessRequest) -> Result<Process, Error> {
     serde_json::from_slice(&any.value).map_err(|error| malformed(error.to_string()))
 }
 
-/// The file in which libcontainer finds what to run; it goes when this is dropped.
-struct ProcessFile(PathBuf);
+/// A folder of the exec's own in the bundle, where libcontainer finds what to run; it goes when
+/// this is dropped.
+struct Folder(PathBuf);
 
-impl ProcessFile {
-    fn write(path: PathBuf, process: &Process) -> anyhow::Result<ProcessFile> {
-        let text = serde_json::to_vec(process)?;
-        let file = ProcessFile(path);
-        std::fs::write(&file.0, text).with_context(|| format!("writing {}", file.0.display()))?;
-        Ok(file)
+impl Folder {
+    fn make(path: PathBuf) -> anyhow::Result<Folder> {
+        std::fs::create_dir(&path).with_context(|| format!("making {}", path.display()))?;
+        Ok(Folder(path))
+    }
+
+    /// Writes what libcontainer reads: the process, and the container's state, of which it gets a
+    /// copy, since it leaves sockets beside that. Gives both places.
+    fn fill(&self, container: &Container, process: &Process) -> anyhow::Result<(PathBuf, PathBuf)> {
+        let (file, root) = (self.0.join("process.json"), self.0.join("state"));
+        let place = root.join(container.id());
+        let state = state_folder(container.bundle(), container.id());
+        let write = || -> anyhow::Result<()> {
+            std::fs::write(&file, serde_json::to_vec(process)?)?;
+            std::fs::create_dir_all(&place)?;
+            std::fs::copy(state.join(STATE), place.join(STATE))?;
+            Ok(())
+        };
+        write().with_context(|| format!("writing to {}", self.0.display()))?;
+        Ok((file, root))
     }
 }
 
-impl Drop for ProcessFile {
+impl Drop for Folder {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        if let Err(error) = remove_folder(&self.0) {
+            tracing::error!("{error:#}");
+        }
     }
 }

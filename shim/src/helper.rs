@@ -68,7 +68,7 @@ pub(crate) struct Create {
 pub(crate) struct Exec {
     /// The container's name.
     pub(crate) id: String,
-    /// The folder in which libcontainer keeps the container's state.
+    /// A folder with a copy of the container's state, in one named as the container.
     pub(crate) root: PathBuf,
     /// The file with the process's part of a specification.
     pub(crate) process: PathBuf,

@@ -53,11 +53,7 @@ impl BundleSpec {
         let lines = process
             .and_then(|process| process.env().as_deref())
             .unwrap_or_default();
-        lines
-            .iter()
-            .filter_map(|line| line.split_once('='))
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect()
+        pairs(lines)
     }
 
     /// The user that the process runs as.
@@ -138,14 +134,9 @@ impl BundleSpec {
     /// systems that it does not look at, and with the host's name resolution where the container
     /// has none.
     pub(crate) fn write_for_worker(&self, rootfs: &Path, folder: &Path) -> anyhow::Result<()> {
-        let process = self.spec.process().as_ref();
-        let terminal = process.and_then(|process| process.terminal()) == Some(true);
         let mut mounts = self.spec.mounts().clone().unwrap_or_default();
-        mounts.retain(|mount| match mount.typ().as_deref() {
-            Some("cgroup" | "sysfs" | "mqueue") => false,
-            Some("devpts") => terminal,
-            _ => true,
-        });
+        mounts
+            .retain(|mount| !matches!(mount.typ().as_deref(), Some("cgroup" | "sysfs" | "mqueue")));
         for name in ["/etc/resolv.conf", "/etc/hosts"] {
             let taken = mounts
                 .iter()
@@ -250,6 +241,14 @@ impl BundleSpec {
             .get(name)
             .map(String::as_str)
     }
+}
+
+/// The lines of an environment as pairs.
+pub(crate) fn pairs(lines: &[String]) -> Vec<(String, String)> {
+    let pairs = lines.iter().filter_map(|line| line.split_once('='));
+    pairs
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }
 
 /// Takes the capabilities that an execve would take. A program that another user than root executes

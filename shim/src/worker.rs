@@ -1,4 +1,5 @@
-//! The worker: the first process of a container that runs an application. It is the helper's child,
+//! The worker: the first process of a container that runs an application, or a further one that
+//! runs a command of it. It is the helper's child,
 //! already inside the container's namespaces, cgroup and limits, and it never executes another
 //! program, since the root file system may hold nothing at all. It holds no descriptor but its
 //! standard streams, its channel to the shim, and what came through that.
@@ -9,6 +10,8 @@
 //!   | Go --------------------> |  binds
 //!   | <---- Listening, Failed  |  serves until SIGTERM, then drains
 //! ```
+//!
+//! One that runs a command opens no port, and ends with the command.
 
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
@@ -26,7 +29,7 @@ use crate::channel::Channel;
 mod assignment;
 mod serve;
 
-pub(crate) use assignment::{Assignment, ComponentFiles};
+pub(crate) use assignment::{Assignment, ComponentFiles, Run};
 
 /// Where the worker keeps its channel.
 const CHANNEL_FD: i32 = 3;

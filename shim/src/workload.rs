@@ -13,10 +13,8 @@ use catena_runtime::app::allowed_hosts::AllowedHosts;
 use catena_runtime::app::{ProblemKind, Refusal, variables};
 use catena_runtime::config::Config;
 use catena_runtime::image::{Image, LoadError, Loaded};
-use oci_spec::runtime::Process;
 
 use crate::compile::{self, Compiler};
-use crate::container::Container;
 use crate::content::{ContentStore, Origin};
 use crate::daemon::Daemon;
 use crate::error::Error;
@@ -24,6 +22,10 @@ use crate::options::Options;
 use crate::readonly;
 use crate::spec::BundleSpec;
 use crate::worker::{Assignment, ComponentFiles};
+
+mod command;
+
+pub(crate) use command::command;
 
 /// The host's certificate authorities, where distributions keep them.
 pub(crate) const CA_FILES: [&str; 4] = [
@@ -81,21 +83,7 @@ pub(crate) fn prepare(
     rootfs: &Path,
     work: &Path,
 ) -> Result<Workload, Error> {
-    let image = match known {
-        Known::Sandbox => None,
-        Known::App(image) => Some(*image),
-        Known::Rootfs => Image::from_rootfs(rootfs, spec.args())?,
-        Known::Removed(name) => {
-            let image = Image::from_rootfs(rootfs, spec.args())?;
-            if image.is_none() && is_empty(rootfs)? {
-                return Err(Error::FailedPrecondition(format!(
-                    "the image {name} of this container is no longer in containerd: pull it again"
-                )));
-            }
-            image
-        }
-    };
-    let Some(image) = image else {
+    let Some(image) = find(known, spec, rootfs)? else {
         return Ok(Workload::Linux);
     };
     check(&image, &spec.env())?;
@@ -103,17 +91,22 @@ pub(crate) fn prepare(
     Ok(Workload::Wasm(Box::new(assignment)))
 }
 
-/// Finds the command of an application that an exec asks for, and makes it ready.
-pub(crate) async fn command(
-    _daemon: &Daemon,
-    _container: &Container,
-    _spec: &BundleSpec,
-    _process: &Process,
-    _exec_id: &str,
-) -> Result<Assignment, Error> {
-    Err(Error::FailedPrecondition(
-        "this version of catena executes nothing in an application's container".to_owned(),
-    ))
+/// The application, if there is one. Blocks.
+fn find(known: Known, spec: &BundleSpec, rootfs: &Path) -> Result<Option<Image>, Error> {
+    match known {
+        Known::Sandbox => Ok(None),
+        Known::App(image) => Ok(Some(*image)),
+        Known::Rootfs => Ok(Image::from_rootfs(rootfs, spec.args())?),
+        Known::Removed(name) => {
+            let image = Image::from_rootfs(rootfs, spec.args())?;
+            if image.is_none() && is_empty(rootfs)? {
+                return Err(Error::FailedPrecondition(format!(
+                    "the image {name} of this container is no longer in containerd: pull it again"
+                )));
+            }
+            Ok(image)
+        }
+    }
 }
 
 /// All reasons why this application cannot run in this environment, together.
@@ -192,6 +185,7 @@ fn assign(
         concurrency,
         ca_roots,
         processors: spec.processors(),
+        run: None,
     })
 }
 

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use catena_test::Containerd;
@@ -269,6 +269,36 @@ fn a_signal_may_go_to_all() -> Result<()> {
     Ok(())
 }
 
+/// What State tells after the end, of the container and of a further process: code and time.
+#[tokio::test]
+async fn the_state_after_the_end_tells_how_and_when() -> Result<()> {
+    let containerd = Containerd::start()?;
+    let seconds = || -> Result<i64> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+        Ok(i64::try_from(now.as_secs())?)
+    };
+    let before = seconds()?;
+    let script = "until [ -e /tmp/end ]; do sleep 0.1; done; exit 3";
+    let task = linux(&containerd, "timed", &[], script)?;
+    let flags = ["--detach", "--exec-id", "quick"];
+    let output = task.ctr("exec", &flags, &["sh", "-c", "exit 4"])?;
+    assert!(output.success, "{output:?}");
+    std::fs::write(containerd.path("busybox").join("tmp/end"), "")?;
+    task.becomes("STOPPED")?;
+    let after = seconds()?;
+    for (exec_id, code) in [("", 3), ("quick", 4)] {
+        let process = task.process(exec_id).await?;
+        assert_eq!(process.exit_status, code, "{process:?}");
+        let at = process.exited_at.context("the time of its end")?;
+        assert!(
+            (before..=after).contains(&at.seconds),
+            "{before} {at:?} {after}"
+        );
+    }
+    assert_eq!(task.delete()?, 3);
+    Ok(())
+}
+
 /// A further process: its output, its exit code, its environment, and that it is in the container.
 #[tokio::test]
 async fn a_command_is_executed_in_a_linux_container() -> Result<()> {
@@ -400,6 +430,17 @@ fn a_further_process_is_confined_as_the_first() -> Result<()> {
             "{id}: {output:?}"
         );
         assert!(first.contains("Seccomp:\t2"), "{first}");
+        // The right to put on the filter does not reach the program of another user either.
+        let flags = ["--exec-id", "user", "--user", "65534:65534"];
+        let output = task.ctr("exec", &flags, &["cat", "/proc/self/status"])?;
+        for line in [
+            "Seccomp:\t2",
+            "Uid:\t65534",
+            "CapEff:\t0000000000000000",
+            "CapPrm:\t0000000000000000",
+        ] {
+            assert!(output.stdout.contains(line), "{id}: {line}: {output:?}");
+        }
     }
     Ok(())
 }
@@ -493,5 +534,185 @@ fn a_further_process_on_a_terminal() -> Result<()> {
     let shown = on_a_terminal(&containerd, &[&arguments[..], &[many]].concat(), b"")?;
     assert_eq!(shown.matches("line ").count(), 20000, "all output arrives");
     assert_eq!(task.state()?, "RUNNING");
+    Ok(())
+}
+
+/// An app that serves, with a command beside it that may call what is served.
+const WITH_A_TOOL: &str = r#"
+spin_manifest_version = 2
+[application]
+name = "tooled"
+[[trigger.http]]
+route = "/..."
+component = "web"
+[component.web]
+source = "GUESTS/probe.wasm"
+[component.tool]
+source = "GUESTS/command.wasm"
+environment = { KIND = "component", OWN = "1" }
+allowed_outbound_hosts = ["http://web.spin.internal"]
+"#;
+
+/// A command of the app, in the sandbox of its container, by its id or by its path.
+#[tokio::test]
+async fn a_command_is_executed_in_an_app() -> Result<()> {
+    let containerd = Containerd::start()?;
+    let image = containerd.import(Packed::text(WITH_A_TOOL, Form::Rootfs)?.path())?;
+    let container = containerd.container(&image, "tooled").flags(&["--seccomp"]);
+    let container = container
+        .env("KIND", "container")
+        .env("CALL", "http://web.spin.internal/");
+    let task = container.start()?;
+    task.address()?;
+    let events = events(&containerd).await?;
+
+    let output = task.exec("by-id", &["tool", "-v", "two words"])?;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    for line in [
+        "argument 0: tool",
+        "argument 1: -v",
+        "argument 2: two words",
+        "variable KIND=container",
+        "variable OWN=1",
+        "called: 200",
+    ] {
+        assert!(output.stdout.contains(line), "{line}: {output:?}");
+    }
+    assert!(output.stderr.contains("the command has run"), "{output:?}");
+    events.lines.wait_for("/tasks/exit").await?;
+    assert_eq!(
+        events.topics(),
+        ["/tasks/exec-added", "/tasks/exec-started", "/tasks/exit"]
+    );
+
+    let output = task.exec("by-path", &["/components/tool.wasm", "x"])?;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    assert!(output.stdout.contains("argument 1: x"), "{output:?}");
+    assert!(
+        !output.stdout.contains("OWN=1"),
+        "a file is no component: {output:?}"
+    );
+    assert_eq!(task.get("/").await?.status, StatusCode::OK);
+    task.kill("SIGTERM")?;
+    task.becomes("STOPPED")?;
+    assert_eq!(task.delete()?, 0);
+    containerd.ctr_ok(&["containers", "delete", "tooled"])?;
+    containerd.nothing_is_left_of("tooled")
+}
+
+/// The exec's own streams and signals, its exit code, and where its process is.
+#[tokio::test]
+async fn a_command_of_an_app_reads_fails_and_is_killed() -> Result<()> {
+    let containerd = Containerd::start()?;
+    let image = containerd.import(Packed::text(WITH_A_TOOL, Form::Rootfs)?.path())?;
+    let container = containerd.container(&image, "various").env("READ", "1");
+    let task = container.env("SLEEP", "300").env("EXIT", "1").start()?;
+    task.address()?;
+    let mut ctr = containerd.ctr_command();
+    ctr.args(["tasks", "exec", "--exec-id", "reading", "various", "tool"]);
+    let mut child = ctr.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    let mut stdin = child.stdin.take().context("taking stdin")?;
+    std::io::Write::write_all(&mut stdin, b"typed\n")?;
+    drop(stdin);
+    let output = child.wait_with_output()?;
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(shown.contains("read: typed\n"), "{shown}");
+    assert_eq!(output.status.code(), Some(1), "{shown}");
+
+    let flags = ["--detach", "--exec-id", "waiting"];
+    let listed = |task: &Task| -> Result<Vec<i32>> {
+        let processes = task.ctr("ps", &[], &[])?.stdout;
+        let ids = processes
+            .lines()
+            .filter_map(|line| line.split_whitespace().next()?.parse().ok());
+        Ok(ids.collect())
+    };
+    // Its input stays open, so it waits.
+    let mut ctr = containerd.ctr_command();
+    ctr.args(["tasks", "exec"])
+        .args(&flags[1..])
+        .args(["various", "tool"]);
+    let mut child = ctr.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    wait_until("a second process", || Ok(listed(&task)?.len() == 2))?;
+    let pids = listed(&task)?;
+    let other = pids
+        .iter()
+        .find(|pid| **pid != task.pid)
+        .context("the exec's process")?;
+    for namespace in ["mnt", "pid", "ipc", "uts", "net"] {
+        let of = |pid: i32| std::fs::read_link(format!("/proc/{pid}/ns/{namespace}"));
+        assert_eq!(of(*other)?, of(task.pid)?, "{namespace}");
+    }
+    let status = std::fs::read_to_string(format!("/proc/{other}/status"))?;
+    assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+    let killed = task.ctr(
+        "kill",
+        &["--exec-id", "waiting", "--signal", "SIGTERM"],
+        &[],
+    )?;
+    assert!(killed.success, "{killed:?}");
+    assert_eq!(child.wait()?.code(), Some(143));
+    assert_eq!(task.get("/").await?.status, StatusCode::OK);
+    Ok(())
+}
+
+/// What an app's container cannot execute is refused with what it can.
+#[test]
+fn what_an_app_cannot_execute_is_refused() -> Result<()> {
+    let containerd = Containerd::start()?;
+    let image = containerd.import(Packed::text(WITH_A_TOOL, Form::Rootfs)?.path())?;
+    let task = containerd.container(&image, "refusing").start()?;
+    task.address()?;
+    for (command, reason) in [
+        ("sh", "its id (web, tool)"),
+        ("web", "answers HTTP requests"),
+        ("/absent.wasm", "absent.wasm"),
+        ("/spin.json", "its id (web, tool)"),
+    ] {
+        let output = task.exec("refused", &[command])?;
+        assert!(output.stderr.contains("failed precondition"), "{output:?}");
+        assert!(output.stderr.contains(reason), "{output:?}");
+    }
+    assert_eq!(task.state()?, "RUNNING");
+    Ok(())
+}
+
+/// A command of an app, and an exec in an app, on a terminal.
+#[test]
+fn an_app_on_a_terminal() -> Result<()> {
+    let (containerd, image) = containerd_with("command")?;
+    let runtime = containerd.runtime().to_owned();
+    let arguments = [
+        "run",
+        "--rm",
+        "--tty",
+        "--runtime",
+        &runtime,
+        &image,
+        "shown",
+    ];
+    let shown = on_a_terminal(&containerd, &arguments, b"")?;
+    assert!(shown.contains("done"), "{shown:?}");
+    containerd.nothing_is_left_of("shown")?;
+
+    let image = containerd.import(Packed::text(WITH_A_TOOL, Form::Rootfs)?.path())?;
+    let task = containerd
+        .container(&image, "tooled")
+        .env("READ", "1")
+        .start()?;
+    task.address()?;
+    let arguments = [
+        "tasks",
+        "exec",
+        "--tty",
+        "--exec-id",
+        "typed",
+        "tooled",
+        "tool",
+    ];
+    // The second byte is the end of the input, as a terminal has it.
+    let shown = on_a_terminal(&containerd, &arguments, b"hello\r\x04")?;
+    assert!(shown.contains("read: hello"), "{shown:?}");
+    assert!(shown.contains("done"), "{shown:?}");
     Ok(())
 }

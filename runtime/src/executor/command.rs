@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use wasmtime_wasi::I32Exit;
 
-use crate::call::{Call, CallError};
+use crate::call::{Call, CallError, CommandLine};
 use crate::guest::{Exports, Guest};
 use crate::life::{Driver, Life};
 
@@ -14,13 +14,17 @@ use crate::life::{Driver, Life};
 ///
 /// # Errors
 /// When the guest traps or cannot be instantiated.
-pub(crate) async fn run(guest: &Arc<Guest>, call: Arc<dyn Call>) -> Result<i32, CallError> {
+pub(crate) async fn run(
+    guest: &Arc<Guest>,
+    call: Arc<dyn Call>,
+    line: CommandLine,
+) -> Result<i32, CallError> {
     let life = Arc::new(Life::default());
     let (exit, code) = oneshot::channel();
     let work = {
         let (guest, life) = (Arc::clone(guest), Arc::clone(&life));
         Box::pin(async move {
-            let code = to_end(&guest, call, &life).await?;
+            let code = to_end(&guest, call, &life, line).await?;
             // The receiver below outlives the driver.
             let _ = exit.send(code);
             Ok(())
@@ -33,11 +37,18 @@ pub(crate) async fn run(guest: &Arc<Guest>, call: Arc<dyn Call>) -> Result<i32, 
     })
 }
 
-async fn to_end(guest: &Guest, call: Arc<dyn Call>, life: &Arc<Life>) -> Result<i32, CallError> {
+async fn to_end(
+    guest: &Guest,
+    call: Arc<dyn Call>,
+    life: &Arc<Life>,
+    mut line: CommandLine,
+) -> Result<i32, CallError> {
     let _in_flight = guest.enter();
     let permit = guest.permit(0).await?;
-    let args = [guest.id.clone()];
-    let mut instance = guest.instance(permit, call, 0, Arc::clone(life), &args)?;
+    if line.args.is_empty() {
+        line.args.push(guest.id.clone());
+    }
+    let mut instance = guest.instance(permit, call, 0, Arc::clone(life), Some(&line))?;
     let store = &mut instance.store;
     let _guard = life.guard();
     let unavailable = |error: wasmtime::Error| guest.unavailable(format!("{error:#}"));

@@ -161,7 +161,7 @@ async fn run_p2(
     let depth = work.origin.depth();
     let _in_flight = guest.enter();
     let permit = guest.permit(depth).await?;
-    let mut instance = guest.instance(permit, work.call, depth, Arc::clone(&life), &[])?;
+    let mut instance = guest.instance(permit, work.call, depth, Arc::clone(&life), None)?;
     let store = &mut instance.store;
     // Declared after the instance: it must be dropped before it.
     let _guard = life.guard();
@@ -214,7 +214,7 @@ async fn run_p3(
                 return Ok(());
             };
             let permit = guest.permit(depth).await?;
-            let mut instance = guest.instance(permit, work.call, depth, Arc::clone(&life), &[])?;
+            let mut instance = guest.instance(permit, work.call, depth, Arc::clone(&life), None)?;
             let service = pre
                 .instantiate_async(&mut instance.store)
                 .await

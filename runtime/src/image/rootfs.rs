@@ -34,22 +34,33 @@ pub(super) fn load(
         let app = lock::load(&bytes, &store, limits)?;
         return Ok(Some((app, bytes, store)));
     }
-    let Some(entrypoint) = args.first().filter(|first| !first.is_empty()) else {
-        return Ok(None);
-    };
-    let path = Path::new("/").join(entrypoint);
-    let named = entrypoint.ends_with(".wasm") || entrypoint.ends_with(".wat");
+    match args.first().filter(|first| !first.is_empty()) {
+        Some(entrypoint) => wasm_file(root, entrypoint, "the entrypoint", limits),
+        None => Ok(None),
+    }
+}
+
+/// Makes an application of one wasm file, whatever else the root file system holds. `None` where
+/// it is none. `role` is what sentences call the file.
+pub(super) fn wasm_file(
+    root: Root,
+    file: &str,
+    role: &str,
+    limits: &Limits,
+) -> Result<Option<(App, Vec<u8>, Store)>, LoadError> {
+    let path = Path::new("/").join(file);
+    let named = file.ends_with(".wasm") || file.ends_with(".wat");
     if !named && !is_wasm(&root, &path) {
         return Ok(None);
     }
-    let what = format!("the entrypoint `{entrypoint}`");
+    let what = format!("{role} `{file}`");
     let bytes = open_file(&root, &path, None, limits.wasm)
         .and_then(|file| file.read())
-        .map_err(|error| error.within("the entrypoint"))?;
+        .map_err(|error| error.within(role))?;
     let (app, lockfile) = artefact::app(
         &bytes,
         &what,
-        &artefact::name_from(entrypoint),
+        &artefact::name_from(file),
         json!({ "source": file_url::from_path(&path) }),
     )?;
     Ok(Some((app, lockfile, Store::Root(root))))

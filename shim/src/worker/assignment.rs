@@ -27,6 +27,16 @@ pub(crate) struct Assignment {
     pub(crate) ca_roots: Option<File>,
     /// How many processors the container may use, where it is limited.
     pub(crate) processors: Option<usize>,
+    /// The one command to run instead of serving.
+    pub(crate) run: Option<Run>,
+}
+
+/// A component to run as a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Run {
+    pub(crate) component: String,
+    pub(crate) args: Vec<String>,
+    pub(crate) env: Vec<(String, String)>,
 }
 
 /// One component's open files.
@@ -49,6 +59,7 @@ struct Description {
     concurrency: Concurrency,
     ca_roots: bool,
     processors: Option<usize>,
+    run: Option<Run>,
 }
 
 /// A message with files and how many more come after it.
@@ -72,6 +83,7 @@ impl Assignment {
             concurrency: self.concurrency,
             ca_roots: self.ca_roots.is_some(),
             processors: self.processors,
+            run: self.run.clone(),
         };
         let mut memory = File::from(memfd_create(c"assignment", MFdFlags::MFD_CLOEXEC)?);
         memory.write_all(&serde_json::to_vec(&description)?)?;
@@ -126,6 +138,7 @@ impl Assignment {
             concurrency: description.concurrency,
             ca_roots,
             processors: description.processors,
+            run: description.run,
         })
     }
 }
@@ -153,6 +166,11 @@ mod tests {
             concurrency: Concurrency::On,
             ca_roots: Some(file("roots")),
             processors: Some(2),
+            run: Some(Run {
+                component: "c1".into(),
+                args: vec!["c1".into(), "-v".into()],
+                env: Vec::new(),
+            }),
         };
         let (ours, theirs) = Channel::pair().unwrap();
         sent.send(&ours).unwrap();
@@ -168,6 +186,7 @@ mod tests {
         assert_eq!(received.env, sent.env);
         assert_eq!(received.concurrency, Concurrency::On);
         assert_eq!(received.processors, Some(2));
+        assert_eq!(received.run, sent.run);
         assert_eq!(text(received.ca_roots.unwrap()), "roots");
         assert_eq!(received.components.len(), 300);
         for (number, component) in received.components.into_iter().enumerate() {

@@ -7,10 +7,10 @@ use std::thread;
 use anyhow::Context as _;
 use catena_runtime::app::parse_lockfile;
 use catena_runtime::config::Config;
-use catena_runtime::server::{self, Bound, ComponentInput, Input, Server};
+use catena_runtime::server::{self, Bound, CommandLine, ComponentInput, Input, Server};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Assignment, Command, Report};
+use super::{Assignment, Command, Report, Run};
 use crate::channel::{AsyncChannel, Channel};
 use crate::log;
 use crate::workload::CA_FILES;
@@ -40,7 +40,7 @@ pub(super) fn run(channel: Channel) -> i32 {
     }
 }
 
-async fn serve(assignment: Assignment, channel: Channel) -> i32 {
+async fn serve(mut assignment: Assignment, channel: Channel) -> i32 {
     let filter = assignment
         .env
         .iter()
@@ -56,6 +56,7 @@ async fn serve(assignment: Assignment, channel: Channel) -> i32 {
                 return UNFIT;
             }
         };
+    let run = assignment.run.take();
     let loaded = load(assignment);
     let go = tokio::select! {
         go = channel.receive::<Command>() => go,
@@ -64,9 +65,10 @@ async fn serve(assignment: Assignment, channel: Channel) -> i32 {
     let Ok(Some(Command::Go)) = go else {
         return UNFIT;
     };
-    let bound = match loaded {
-        Ok(server) => server.bind().await,
-        Err(error) => Err(error),
+    let bound = match (loaded, run) {
+        (Ok(server), None) => server.bind().await,
+        (Ok(server), Some(run)) => return run_command(server, run, &channel, stop).await,
+        (Err(error), _) => Err(error),
     };
     match bound {
         Ok(bound) => serve_bound(bound, &channel, stop).await,
@@ -89,6 +91,17 @@ async fn serve_bound(bound: Bound, channel: &AsyncChannel, mut stop: Stop) -> i3
     bound.serve(async move { stop.told().await }).await
 }
 
+async fn run_command(server: Server, run: Run, channel: &AsyncChannel, mut stop: Stop) -> i32 {
+    let ready = Report::Listening { address: None };
+    let _ = channel.send(&ready, &[]);
+    let line = CommandLine {
+        args: run.args,
+        env: run.env,
+    };
+    let stopped = async move { stop.told().await };
+    server.run(&run.component, line, stopped).await
+}
+
 fn load(assignment: Assignment) -> anyhow::Result<Server> {
     let Assignment {
         lockfile,
@@ -97,6 +110,7 @@ fn load(assignment: Assignment) -> anyhow::Result<Server> {
         concurrency,
         ca_roots,
         processors: _,
+        run: _,
     } = assignment;
     let config =
         Config::from_env(&env).map_err(|problems| anyhow::Error::msg(problems.join("; ")))?;

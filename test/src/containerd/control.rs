@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use containerd_client::services::v1::UpdateTaskRequest;
 use containerd_client::services::v1::tasks_client::TasksClient;
+use containerd_client::services::v1::{GetRequest, UpdateTaskRequest};
 use containerd_client::tonic::Request;
+use containerd_client::types::v1::Process;
 use serde_json::Value;
 
 use super::task::Task;
@@ -47,6 +48,21 @@ impl Task<'_> {
         metadata.insert("containerd-namespace", namespace);
         TasksClient::new(channel).update(request).await?;
         Ok(())
+    }
+
+    /// What containerd tells of its first process, or of the one that `exec_id` names.
+    pub async fn process(&self, exec_id: &str) -> Result<Process> {
+        let channel = containerd_client::connect(self.containerd().address()).await?;
+        let mut request = Request::new(GetRequest {
+            container_id: self.id().to_owned(),
+            exec_id: exec_id.to_owned(),
+        });
+        let namespace = self.containerd().namespace().parse()?;
+        let metadata = request.metadata_mut();
+        metadata.insert("containerd-namespace", namespace);
+        let told = TasksClient::new(channel).get(request).await?.into_inner();
+        told.process
+            .context("containerd tells nothing of the process")
     }
 
     /// `ctr tasks metrics`.

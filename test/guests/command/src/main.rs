@@ -1,5 +1,6 @@
 //! A command: prints its arguments and environment to stdout, a line to stderr, then does what the variables
-//! say: `CALL` (a URL to call; where it is a component), `SLEEP` (milliseconds), `EXIT` (a code).
+//! say: `READ` (its input comes back), `CALL` (a URL to call; where it is a component), `SLEEP` (milliseconds), `EXIT`
+//! (a code).
 //! Built for wasip1 it is a core module with `_start`; for wasip2, a component.
 
 use std::time::Duration;
@@ -12,6 +13,11 @@ fn main() {
         println!("variable {name}={value}");
     }
     eprintln!("the command has run");
+    if std::env::var("READ").is_ok() {
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            println!("read: {line}");
+        }
+    }
     #[cfg(target_env = "p2")]
     if let Ok(url) = std::env::var("CALL") {
         println!("called: {}", call(&url));
