@@ -72,8 +72,8 @@ impl Containerd {
         Ok(containerd)
     }
 
-    /// Starts one that makes pods, on the network that the folder `cni` describes. Their namespace is the one that
-    /// containerd keeps for Kubernetes.
+    /// Starts one that makes pods, on the network that `describe` writes into the folder it is given. Their namespace
+    /// is the one that containerd keeps for Kubernetes.
     pub(crate) fn start_with_pods(describe: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
         let mut containerd = Self::new()?;
         containerd.namespace = PODS.to_owned();
