@@ -321,11 +321,8 @@ impl Containerd {
         for folder in ["bin", "dev", "proc", "tmp"] {
             fs::create_dir_all(root.join(folder))?;
         }
-        let busybox = ["/bin/busybox", "/usr/bin/busybox"];
-        let from = busybox.iter().find(|path| Path::new(path).is_file());
-        let from = from.context("busybox is missing: `make setup` installs it")?;
         if !root.join("bin/busybox").exists() {
-            fs::copy(from, root.join("bin/busybox"))?;
+            fs::copy(workspace::busybox()?, root.join("bin/busybox"))?;
         }
         for name in ["cat", "false", "sh", "sleep", "stty", "tail", "true"] {
             let link = root.join("bin").join(name);

@@ -211,6 +211,33 @@ fn artefacts(cache: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// A layer that breaks off while it is read from the content store is named, and nothing is left.
+#[tokio::test]
+async fn a_layer_that_breaks_off_is_named() -> Result<()> {
+    let containerd = Containerd::start()?;
+    let image = containerd.import_content(Packed::app("hello", Form::Spin)?.path())?;
+    let blobs = containerd.path("root/io.containerd.content.v1.content/blobs/sha256");
+    let mut sizes = Vec::new();
+    for blob in fs::read_dir(blobs)? {
+        let path = blob?.path();
+        sizes.push((fs::metadata(&path)?.len(), path));
+    }
+    // The component is the largest of all.
+    let (size, wasm) = sizes.into_iter().max().context("no blob")?;
+    fs::File::options()
+        .write(true)
+        .open(&wasm)?
+        .set_len(size / 2)?;
+    let api = containerd.api().await?;
+    let error = api.start(&image, "broken").await.err();
+    let told = format!("{:#}", error.context("half a component was run")?);
+    let digest = wasm.file_name().context("no name")?.to_string_lossy();
+    assert!(told.contains(&*digest), "{digest} is not in: {told}");
+    containerd.nothing_is_left_of("broken")?;
+    assert_eq!(containerd.shims(), [0; 0]);
+    Ok(())
+}
+
 /// What runs needs nothing of its image any more.
 #[tokio::test]
 async fn an_image_may_be_deleted_while_it_runs() -> Result<()> {

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use catena_test::client::encode;
 use catena_test::containerd::{Code, Status};
 use catena_test::pack::{Form, Packed};
-use catena_test::{Containerd, Upstream, workspace};
+use catena_test::{Containerd, Upstream};
 use http::{Method, StatusCode};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

@@ -101,6 +101,28 @@ async fn containers_of_a_pod_share_its_network() -> Result<()> {
     pod.remove().await
 }
 
+/// Exec probes: of a sidecar any program, of an app its commands, and what is none is refused with what there is.
+#[tokio::test]
+async fn probes_execute_commands() -> Result<()> {
+    let (cri, image) = cri_with("hello").await?;
+    let pod = cri.pod("probed").start().await?;
+    let app = pod.container(&image, "app").start().await?;
+    let sidecar = pod.container(BUSYBOX_IMAGE, "sidecar");
+    let sidecar = sidecar
+        .shell("exec /bin/busybox sleep 1000")
+        .start()
+        .await?;
+    let well = ["/bin/busybox", "sh", "-c", "echo well; exit 0"];
+    assert_eq!(sidecar.exec(&well).await?, (0, "well\n".to_owned()));
+    let ill = ["/bin/busybox", "sh", "-c", "exit 3"];
+    assert_eq!(sidecar.exec(&ill).await?, (3, String::new()));
+    let error = app.exec(&["sh"]).await.err().context("sh was executed")?;
+    let told = format!("{error:#}");
+    assert!(told.contains("hello"), "the components are named: {told}");
+    assert_eq!(pod.get(80, "/").await?.status, StatusCode::OK);
+    pod.remove().await
+}
+
 /// `shareProcessNamespace`: an app joins the sandbox's PID namespace, and its end is still its own.
 #[tokio::test]
 async fn containers_of_a_pod_may_share_processes() -> Result<()> {

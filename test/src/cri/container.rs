@@ -226,6 +226,21 @@ impl Started<'_> {
         Ok(())
     }
 
+    /// Executes a command in it, as a kubelet's probe does: exit code and standard output.
+    ///
+    /// # Errors
+    /// What the runtime says where nothing was executed.
+    pub async fn exec(&self, command: &[&str]) -> Result<(i32, String)> {
+        let request = v1::ExecSyncRequest {
+            container_id: self.id.clone(),
+            cmd: command.iter().map(ToString::to_string).collect(),
+            timeout: 20,
+        };
+        let answer = self.pod.cri.client().exec_sync(request).await?.into_inner();
+        let output = String::from_utf8_lossy(&answer.stdout).into_owned();
+        Ok((answer.exit_code, output))
+    }
+
     /// What it uses.
     pub async fn stats(&self) -> Result<v1::ContainerStats> {
         let request = v1::ContainerStatsRequest {
