@@ -16,6 +16,7 @@ use http::StatusCode;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tokio::task::JoinSet;
 
 /// A daemon that has the image of an app, and the image's name.
 fn containerd_with(app: &str) -> Result<(Containerd, String)> {
@@ -56,7 +57,8 @@ async fn a_crash_of_containerd_loses_no_request_and_no_event() -> Result<()> {
     };
     let stop = Arc::new(AtomicBool::new(false));
     let answered = Arc::new(AtomicU32::new(0));
-    let load = tokio::spawn({
+    let mut load = JoinSet::new();
+    load.spawn({
         let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
         async move {
             let mut client = Client::http1(steady.1).await?;
@@ -80,7 +82,8 @@ async fn a_crash_of_containerd_loses_no_request_and_no_event() -> Result<()> {
     assert_eq!((task.pid, task.state()?.as_str()), (steady.0, "RUNNING"));
     assert_eq!(task.get("/").await?.status, StatusCode::OK);
     stop.store(true, Ordering::Relaxed);
-    load.await?.context("a request was lost")?;
+    let ended = load.join_next().await.context("no load")?;
+    ended?.context("a request was lost")?;
 
     let gone = Task::find(&containerd, "ended")?;
     gone.becomes("STOPPED")?;

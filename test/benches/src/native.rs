@@ -18,6 +18,8 @@ type Layer = tar::Builder<Vec<u8>>;
 /// A static busybox and one page for its httpd.
 pub(crate) fn busybox() -> Result<Vec<u8>> {
     let mut layer = Layer::new(Vec::new());
+    // containerd unpacks no sparse files.
+    layer.sparse(false);
     layer
         .append_path_with_name("/bin/busybox", "bin/busybox")
         .context("reading /bin/busybox: install busybox-static")?;
@@ -33,6 +35,8 @@ pub(crate) fn busybox() -> Result<Vec<u8>> {
 pub(crate) fn hyper() -> Result<Vec<u8>> {
     let this = std::env::current_exe()?;
     let mut layer = Layer::new(Vec::new());
+    // containerd unpacks no sparse files.
+    layer.sparse(false);
     layer.append_path_with_name(&this, "bench")?;
     for library in libraries(&this)? {
         let real = fs::canonicalize(&library)?;
