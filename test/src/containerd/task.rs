@@ -45,8 +45,15 @@ impl<'a> Container<'a> {
         self
     }
 
-    /// Adds a variable to its environment.
-    pub fn env(self, name: &str, value: &str) -> Self {
+    /// Sets a variable of its environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        let named = format!("{name}=");
+        let known = self.flags.iter().position(|flag| flag.starts_with(&named));
+        if let Some(at) = known {
+            // Programs do not agree on which of two counts.
+            self.flags[at] = format!("{named}{value}");
+            return self;
+        }
         self.flags(&["--env", &format!("{name}={value}")])
     }
 
