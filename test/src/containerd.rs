@@ -27,7 +27,7 @@ use tokio::task::JoinSet;
 
 use crate::leftovers::{Leftovers, Process, processes};
 use crate::output::{Lines, PATIENCE};
-use crate::pack::{self, Output};
+use crate::pack::{self, Form, Output, Packed};
 use crate::workspace;
 use install::Places;
 
@@ -63,7 +63,14 @@ impl Containerd {
         Self::start_logging("info")
     }
 
-    /// The same, and it and its shims log what is of this level.
+    /// One that has the image of an app, and the image's name.
+    pub fn with_app(app: &str) -> Result<(Self, String)> {
+        let containerd = Self::start()?;
+        let image = containerd.import(Packed::app(app, Form::Rootfs)?.path())?;
+        Ok((containerd, image))
+    }
+
+    /// Starts one that, like its shims, logs what is of this level.
     pub fn start_logging(level: &'static str) -> Result<Self> {
         let mut containerd = Self::new()?;
         containerd.log_level = level;

@@ -18,20 +18,13 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::task::JoinSet;
 
-/// A daemon that has the image of an app, and the image's name.
-fn containerd_with(app: &str) -> Result<(Containerd, String)> {
-    let containerd = Containerd::start()?;
-    let image = import(&containerd, app)?;
-    Ok((containerd, image))
-}
-
 fn import(containerd: &Containerd, app: &str) -> Result<String> {
     containerd.import(Packed::app(app, Form::Rootfs)?.path())
 }
 
 #[tokio::test]
 async fn a_killed_worker_is_an_exit_with_137() -> Result<()> {
-    let (containerd, image) = containerd_with("hello")?;
+    let (containerd, image) = Containerd::with_app("hello")?;
     let task = containerd.container(&image, "victim").start()?;
     task.address()?;
     let events = containerd.events()?;
@@ -48,7 +41,7 @@ async fn a_killed_worker_is_an_exit_with_137() -> Result<()> {
 /// meanwhile, and hears what comes later.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_of_containerd_loses_no_request_and_no_event() -> Result<()> {
-    let (mut containerd, image) = containerd_with("hello")?;
+    let (mut containerd, image) = Containerd::with_app("hello")?;
     let (steady, ended) = {
         let steady = containerd.container(&image, "steady").start()?;
         let ended = containerd.container(&image, "ended").start()?;
@@ -135,7 +128,7 @@ impl Drop for CacheMount {
 /// The user reads that the cache's disk is full and where it is; with room the same image runs.
 #[tokio::test]
 async fn a_full_disk_under_the_cache_is_told() -> Result<()> {
-    let (containerd, image) = containerd_with("hello")?;
+    let (containerd, image) = Containerd::with_app("hello")?;
     let cache = CacheMount::tmpfs(&containerd, "size=64k,mode=0700")?;
     let output = containerd.container(&image, "full").run()?;
     assert!(!output.success, "{output:?}");
@@ -155,7 +148,7 @@ async fn a_full_disk_under_the_cache_is_told() -> Result<()> {
 /// A cache that cannot be written serves what it holds, and says so of what it does not.
 #[tokio::test]
 async fn a_read_only_cache_serves_what_it_holds() -> Result<()> {
-    let (containerd, hello) = containerd_with("hello")?;
+    let (containerd, hello) = Containerd::with_app("hello")?;
     let chain = import(&containerd, "chain")?;
     let cache = CacheMount::tmpfs(&containerd, "size=64m,mode=0700")?;
     let first = containerd.container(&hello, "first").start()?;
@@ -179,7 +172,7 @@ async fn a_read_only_cache_serves_what_it_holds() -> Result<()> {
 /// Code that does not match its sum is made again, never run.
 #[tokio::test]
 async fn a_damaged_cache_entry_is_made_again() -> Result<()> {
-    let (containerd, image) = containerd_with("hello")?;
+    let (containerd, image) = Containerd::with_app("hello")?;
     let first = containerd.container(&image, "first").start()?;
     first.address()?;
     first.remove()?;
@@ -244,7 +237,7 @@ async fn a_layer_that_breaks_off_is_named() -> Result<()> {
 /// What runs needs nothing of its image any more.
 #[tokio::test]
 async fn an_image_may_be_deleted_while_it_runs() -> Result<()> {
-    let (containerd, image) = containerd_with("chain")?;
+    let (containerd, image) = Containerd::with_app("chain")?;
     let task = containerd.container(&image, "orphaned").start()?;
     task.address()?;
     containerd.ctr_ok(&["images", "delete", "--sync", &image])?;
@@ -305,7 +298,7 @@ impl Held {
 /// One shim sees a hundred containers of its pod come and go, and holds no more than before.
 #[tokio::test]
 async fn a_hundred_containers_leave_nothing() -> Result<()> {
-    let (containerd, image) = containerd_with("hello")?;
+    let (containerd, image) = Containerd::with_app("hello")?;
     let keeper = containerd
         .container(&image, "keeper")
         .in_pod("keeper")

@@ -14,17 +14,10 @@ use http::{Method, StatusCode};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// A daemon that has the image of an app, and the image's name.
-fn containerd_with(app: &str) -> Result<(Containerd, String)> {
-    let containerd = Containerd::start()?;
-    let image = containerd.import(Packed::app(app, Form::Rootfs)?.path())?;
-    Ok((containerd, image))
-}
-
 /// The main job: a whole app from one image as one container, its components chained in memory.
 #[tokio::test]
 async fn an_app_runs_answers_and_ends() -> Result<()> {
-    let (containerd, image) = containerd_with("chain")?;
+    let (containerd, image) = Containerd::with_app("chain")?;
     let task = containerd.container(&image, "chain").start()?;
     assert_eq!(task.state()?, "RUNNING");
     let answer = task.get("/").await?.json()?;
@@ -40,7 +33,7 @@ async fn an_app_runs_answers_and_ends() -> Result<()> {
 /// `ctr` prints the reasons and exits with an error, and nothing is left: no process, mount, cgroup, socket, bundle.
 #[test]
 fn an_app_is_refused_with_the_reason() -> Result<()> {
-    let (containerd, image) = containerd_with("refused")?;
+    let (containerd, image) = Containerd::with_app("refused")?;
     let output = containerd.container(&image, "refused").run()?;
     assert!(!output.success, "{output:?}");
     assert!(output.stderr.contains("must_understand"), "{output:?}");
@@ -59,7 +52,7 @@ fn an_app_is_refused_with_the_reason() -> Result<()> {
 /// Guests that import what no host has: every one of them is told, with the import's name.
 #[test]
 fn an_import_that_no_host_has_is_refused() -> Result<()> {
-    let (containerd, image) = containerd_with("unmet")?;
+    let (containerd, image) = Containerd::with_app("unmet")?;
     let output = containerd.container(&image, "unmet").run()?;
     assert!(!output.success, "{output:?}");
     for part in [
@@ -79,7 +72,7 @@ fn an_import_that_no_host_has_is_refused() -> Result<()> {
 
 #[tokio::test]
 async fn sigkill_is_137() -> Result<()> {
-    let (containerd, image) = containerd_with("hello")?;
+    let (containerd, image) = Containerd::with_app("hello")?;
     let task = containerd.container(&image, "killed").start()?;
     task.address()?;
     assert!(task.kill("SIGKILL")?.success);
@@ -91,7 +84,7 @@ async fn sigkill_is_137() -> Result<()> {
 /// What CRI's StopContainer relies on.
 #[test]
 fn killing_what_has_ended_is_not_found() -> Result<()> {
-    let (containerd, image) = containerd_with("hello")?;
+    let (containerd, image) = Containerd::with_app("hello")?;
     let task = containerd.container(&image, "ended").start()?;
     task.address()?;
     task.kill("SIGTERM")?;
@@ -110,7 +103,7 @@ fn killing_what_has_ended_is_not_found() -> Result<()> {
 /// A request that is under way when the container is stopped is finished.
 #[tokio::test]
 async fn a_stop_drains() -> Result<()> {
-    let (containerd, image) = containerd_with("routes")?;
+    let (containerd, image) = Containerd::with_app("routes")?;
     let task = containerd.container(&image, "draining").start()?;
     let mut client = catena_test::Client::http1(task.address()?).await?;
     let exchange = client.request(Method::GET, "/slow?ms=1500", &[]).await?;
@@ -124,7 +117,7 @@ async fn a_stop_drains() -> Result<()> {
 
 #[tokio::test]
 async fn output_and_exit_code_come_through() -> Result<()> {
-    let (containerd, image) = containerd_with("command")?;
+    let (containerd, image) = Containerd::with_app("command")?;
     let mut run = containerd.container(&image, "command").attach()?;
     assert_eq!(run.ended().await?, 0);
     assert!(run.stdout.text().contains("done"), "{}", run.stderr.text());
@@ -153,7 +146,7 @@ environment = { EXIT = "1" }
 
 #[tokio::test]
 async fn a_guests_output_is_the_containers() -> Result<()> {
-    let (containerd, image) = containerd_with("routes")?;
+    let (containerd, image) = Containerd::with_app("routes")?;
     let run = containerd.container(&image, "printing").attach()?;
     let started = Instant::now();
     let task = loop {
@@ -174,7 +167,7 @@ async fn a_guests_output_is_the_containers() -> Result<()> {
 /// The files of the app, and the variables of the container, under containerd too.
 #[tokio::test]
 async fn files_reach_the_guest() -> Result<()> {
-    let (containerd, image) = containerd_with("world")?;
+    let (containerd, image) = Containerd::with_app("world")?;
     let task = containerd.container(&image, "world").start()?;
     let answer = task.get("/file?path=/assets/note.txt").await?;
     assert_eq!(answer.text(), "a file of the app\n");
@@ -183,7 +176,7 @@ async fn files_reach_the_guest() -> Result<()> {
 
 #[tokio::test]
 async fn a_read_only_root_and_no_capability_are_enough() -> Result<()> {
-    let (containerd, image) = containerd_with("chain")?;
+    let (containerd, image) = Containerd::with_app("chain")?;
     let container = containerd
         .container(&image, "confined")
         .flags(&["--read-only", "--seccomp"]);
@@ -195,7 +188,7 @@ async fn a_read_only_root_and_no_capability_are_enough() -> Result<()> {
 /// The worker's descriptors are its own: nothing of the shim's, nothing of containerd's.
 #[test]
 fn the_worker_has_only_its_own_descriptors() -> Result<()> {
-    let (containerd, image) = containerd_with("hello")?;
+    let (containerd, image) = Containerd::with_app("hello")?;
     let task = containerd.container(&image, "clean").start()?;
     task.address()?;
     let named_sockets = fs::read_to_string("/proc/net/unix")?;
@@ -224,7 +217,7 @@ fn the_worker_has_only_its_own_descriptors() -> Result<()> {
 /// The rest of the worker's confinement, as the kernel tells it.
 #[test]
 fn the_worker_is_confined() -> Result<()> {
-    let (containerd, image) = containerd_with("hello")?;
+    let (containerd, image) = Containerd::with_app("hello")?;
     let task = containerd.container(&image, "confined").start()?;
     task.address()?;
     let status = fs::read_to_string(format!("/proc/{}/status", task.pid))?;
@@ -248,7 +241,7 @@ fn the_worker_is_confined() -> Result<()> {
 #[tokio::test]
 async fn names_resolve_in_an_empty_root() -> Result<()> {
     let server = Upstream::start().await?;
-    let (containerd, image) = containerd_with("outbound")?;
+    let (containerd, image) = Containerd::with_app("outbound")?;
     let container = containerd.container(&image, "calling");
     let container = container.env("SPIN_VARIABLE_SERVER", &server.address().to_string());
     let task = container.start()?;
@@ -265,7 +258,7 @@ async fn names_resolve_in_an_empty_root() -> Result<()> {
 
 #[test]
 fn pids_and_metrics() -> Result<()> {
-    let (containerd, image) = containerd_with("hello")?;
+    let (containerd, image) = Containerd::with_app("hello")?;
     let task = containerd.container(&image, "measured").start()?;
     task.address()?;
     let listed = containerd.ctr_ok(&["tasks", "ps", "measured"])?;
@@ -284,7 +277,7 @@ fn pids_and_metrics() -> Result<()> {
 /// Create, start, exit, delete: in that order.
 #[tokio::test]
 async fn events_come_in_order() -> Result<()> {
-    let (containerd, image) = containerd_with("hello")?;
+    let (containerd, image) = Containerd::with_app("hello")?;
     let events = containerd.events()?;
     tokio::time::sleep(Duration::from_millis(300)).await;
     let task = containerd.container(&image, "told").start()?;
@@ -308,7 +301,7 @@ async fn events_come_in_order() -> Result<()> {
 /// A shim serves a pod; its containers come and go one by one.
 #[tokio::test]
 async fn two_apps_in_one_pod_share_a_shim() -> Result<()> {
-    let (containerd, image) = containerd_with("hello")?;
+    let (containerd, image) = Containerd::with_app("hello")?;
     let first = containerd.container(&image, "pod").in_pod("pod").start()?;
     let second = containerd.container(&image, "side").in_pod("pod").start()?;
     assert_eq!(containerd.shims().len(), 1);
@@ -329,7 +322,7 @@ async fn two_apps_in_one_pod_share_a_shim() -> Result<()> {
 /// containerd asks for the deletion of each container of a pod by itself: 2.x too, since the shim speaks version 2.
 #[tokio::test]
 async fn a_killed_shim_of_a_pod_leaves_nothing() -> Result<()> {
-    let (containerd, image) = containerd_with("hello")?;
+    let (containerd, image) = Containerd::with_app("hello")?;
     let first = containerd.container(&image, "doomed").in_pod("doomed");
     let first = first.start()?;
     let second = containerd.container(&image, "beside").in_pod("doomed");
@@ -361,7 +354,7 @@ async fn a_killed_shim_of_a_pod_leaves_nothing() -> Result<()> {
 /// Pause and sidecars: a Linux container runs as one, under the same shim.
 #[tokio::test]
 async fn a_linux_container_in_the_same_pod() -> Result<()> {
-    let (containerd, image) = containerd_with("hello")?;
+    let (containerd, image) = Containerd::with_app("hello")?;
     let root = containerd.busybox()?;
     let sleeping = containerd
         .container(&root, "pause")
@@ -395,7 +388,7 @@ async fn a_linux_container_in_the_same_pod() -> Result<()> {
 /// A shim that was killed takes its containers with it: containerd calls `delete`, and all is gone.
 #[test]
 fn delete_cleans_up_after_a_killed_shim() -> Result<()> {
-    let (containerd, image) = containerd_with("hello")?;
+    let (containerd, image) = Containerd::with_app("hello")?;
     let task = containerd.container(&image, "orphan").start()?;
     task.address()?;
     for shim in containerd.shims() {
@@ -416,7 +409,7 @@ fn delete_cleans_up_after_a_killed_shim() -> Result<()> {
 
 #[tokio::test]
 async fn a_restart_of_containerd_is_survived() -> Result<()> {
-    let (mut containerd, image) = containerd_with("hello")?;
+    let (mut containerd, image) = Containerd::with_app("hello")?;
     let (pid, address) = {
         let task = containerd.container(&image, "steady").start()?;
         (task.pid, task.address()?)
@@ -514,7 +507,7 @@ async fn a_refusal_from_the_content_store_is_a_failed_precondition() -> Result<(
 /// The compiled code is kept: the second container of an image does not compile again.
 #[tokio::test]
 async fn a_second_container_starts_from_the_cache() -> Result<()> {
-    let (containerd, image) = containerd_with("hello")?;
+    let (containerd, image) = Containerd::with_app("hello")?;
     let first = containerd.container(&image, "first").start()?;
     assert_eq!(first.get("/").await?.status, StatusCode::OK);
     let started = Instant::now();

@@ -16,13 +16,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-/// A daemon that has the image of an app, and the image's name.
-fn containerd_with(app: &str) -> Result<(Containerd, String)> {
-    let containerd = Containerd::start()?;
-    let image = containerd.import(Packed::app(app, Form::Rootfs)?.path())?;
-    Ok((containerd, image))
-}
-
 /// A Linux container that runs this with `sh -c`.
 fn linux<'a>(
     containerd: &'a Containerd,
@@ -66,7 +59,7 @@ fn wait_until(what: &str, mut happened: impl FnMut() -> Result<bool>) -> Result<
 
 #[tokio::test]
 async fn a_paused_container_stands_still_and_goes_on() -> Result<()> {
-    let (containerd, image) = containerd_with("hello")?;
+    let (containerd, image) = Containerd::with_app("hello")?;
     let task = containerd.container(&image, "paused").start()?;
     task.address()?;
     let events = events(&containerd).await?;
@@ -95,7 +88,7 @@ async fn a_paused_container_stands_still_and_goes_on() -> Result<()> {
 
 #[tokio::test]
 async fn a_paused_container_can_be_killed() -> Result<()> {
-    let (containerd, image) = containerd_with("hello")?;
+    let (containerd, image) = Containerd::with_app("hello")?;
     for all in [&[][..], &["--all"]] {
         let task = containerd.container(&image, "still").start()?;
         assert!(task.ctr("pause", &[], &[])?.success);
@@ -112,7 +105,7 @@ async fn a_paused_container_can_be_killed() -> Result<()> {
 /// A shim that was killed leaves nothing behind either when its container stood still.
 #[test]
 fn delete_cleans_up_a_paused_container() -> Result<()> {
-    let (containerd, image) = containerd_with("hello")?;
+    let (containerd, image) = Containerd::with_app("hello")?;
     let task = containerd.container(&image, "orphan").start()?;
     assert!(task.ctr("pause", &[], &[])?.success);
     for shim in containerd.shims() {
@@ -127,7 +120,7 @@ fn delete_cleans_up_a_paused_container() -> Result<()> {
 /// The limits of a container that runs change, and what is not named stays.
 #[tokio::test]
 async fn limits_change_while_it_runs() -> Result<()> {
-    let (containerd, image) = containerd_with("hello")?;
+    let (containerd, image) = Containerd::with_app("hello")?;
     let container = containerd.container(&image, "limited");
     let task = container.flags(&["--memory-limit", "1073741824"]).start()?;
     let memory = || task.cgroup(&["memory/memory.limit_in_bytes", "memory/memory.max"]);
@@ -216,7 +209,7 @@ async fn the_end_of_memory_is_told_at_once() -> Result<()> {
 
 #[tokio::test]
 async fn an_app_that_takes_too_much_memory_is_told_of() -> Result<()> {
-    let (containerd, image) = containerd_with("routes")?;
+    let (containerd, image) = Containerd::with_app("routes")?;
     let events = events(&containerd).await?;
     let container = containerd.container(&image, "greedy");
     let task = container.flags(&["--memory-limit", "134217728"]).start()?;
@@ -680,7 +673,7 @@ fn what_an_app_cannot_execute_is_refused() -> Result<()> {
 /// A command of an app, and an exec in an app, on a terminal.
 #[test]
 fn an_app_on_a_terminal() -> Result<()> {
-    let (containerd, image) = containerd_with("command")?;
+    let (containerd, image) = Containerd::with_app("command")?;
     let runtime = containerd.runtime().to_owned();
     let arguments = [
         "run",
