@@ -22,7 +22,10 @@ pub mod variables;
 pub use component::check_component_id;
 pub use lockfile::parse_lockfile;
 pub use refusal::{Problem, ProblemKind, Refusal};
-pub use trigger::{CommandTrigger, HttpRoute, HttpTarget, HttpTrigger, StaticResponse, Trigger};
+pub use trigger::{
+    CommandTrigger, CronTrigger, HttpRoute, HttpTarget, HttpTrigger, MqttServer, MqttTrigger,
+    RedisTrigger, SqsTrigger, StaticResponse, Trigger,
+};
 
 /// A whole application: its components, and the triggers that wake them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +60,7 @@ impl App {
     pub fn http_triggers(&self) -> impl Iterator<Item = &HttpTrigger> {
         self.triggers.iter().filter_map(|trigger| match trigger {
             Trigger::Http(http) => Some(http),
-            Trigger::Command(_) => None,
+            _ => None,
         })
     }
 
@@ -65,7 +68,7 @@ impl App {
     pub fn command_triggers(&self) -> impl Iterator<Item = &CommandTrigger> {
         self.triggers.iter().filter_map(|trigger| match trigger {
             Trigger::Command(command) => Some(command),
-            Trigger::Http(_) => None,
+            _ => None,
         })
     }
 }

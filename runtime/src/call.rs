@@ -34,8 +34,58 @@ pub(crate) struct ComponentIndex(pub(crate) usize);
 pub(crate) enum Event {
     /// A request, from a client or from another guest.
     Http(Box<HttpEvent>),
+    /// A message of a broker or a queue.
+    Message(ComponentIndex, Message),
+    /// The clock has struck.
+    Tick(ComponentIndex, Tick),
     /// The one run of a WASI command.
     Command(ComponentIndex, CommandLine),
+}
+
+/// A message on its way to a guest.
+#[derive(Clone, Debug)]
+pub(crate) enum Message {
+    /// Of a Redis channel.
+    Redis {
+        /// What was published.
+        payload: Vec<u8>,
+    },
+    /// Of an MQTT topic.
+    Mqtt {
+        /// What was published.
+        payload: Vec<u8>,
+        /// Where it was published.
+        topic: String,
+    },
+    /// Of an Amazon SQS queue.
+    Sqs(Box<SqsMessage>),
+}
+
+/// A message of an Amazon SQS queue.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SqsMessage {
+    /// The queue's own id of it.
+    pub(crate) id: Option<String>,
+    /// System and message attributes, in the order in which they came.
+    pub(crate) attributes: Vec<(String, SqsValue)>,
+    /// The text.
+    pub(crate) body: Option<String>,
+}
+
+/// The value of an attribute.
+#[derive(Clone, Debug)]
+pub(crate) enum SqsValue {
+    /// Text, numbers as well.
+    Text(String),
+    /// Bytes.
+    Binary(Vec<u8>),
+}
+
+/// What a guest that the clock wakes is told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tick {
+    /// The time for which it was to be woken, in seconds since 1970, UTC.
+    pub(crate) timestamp: u64,
 }
 
 /// What a command is given beside what its component declares.
@@ -93,6 +143,8 @@ pub(crate) enum To {
 pub(crate) enum Reply {
     /// The response to [`Event::Http`].
     Http(Response<Body>),
+    /// The guest took an [`Event::Message`] or [`Event::Tick`].
+    Done,
     /// The exit code of [`Event::Command`].
     Exit(i32),
 }

@@ -11,6 +11,13 @@ use std::time::Duration;
 
 use crate::engine::Limits;
 
+mod runtime;
+
+pub use runtime::{
+    ClientTls, KeyValueStore, LlmApi, LlmCompute, OutboundHttp, OutboundNetworking, RuntimeConfig,
+    Secret, SqliteDatabase, VariablesProvider,
+};
+
 /// How a worker listens and what it allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {

@@ -14,7 +14,7 @@ use crate::call::{
     Call, CallError, CallFuture, ComponentIndex, Event, HttpEvent, Origin, Reply, To,
 };
 use crate::executor::http::HttpWork;
-use crate::executor::{command, http as executor};
+use crate::executor::{command, http as executor, message, tick};
 use crate::guest::Guest;
 use crate::route::{self, Found, Routes};
 
@@ -38,6 +38,20 @@ impl Call for Dispatcher {
                     .await
                     .inspect_err(|error| tracing::warn!("{error}"))
                     .map(Reply::Http),
+                Event::Message(ComponentIndex(index), message) => {
+                    let call = Arc::clone(&self) as Arc<dyn Call>;
+                    message::take(&self.guests[index], call, message, self.response_timeout)
+                        .await
+                        .inspect_err(|error| tracing::warn!("{error}"))
+                        .map(|()| Reply::Done)
+                }
+                Event::Tick(ComponentIndex(index), tick) => {
+                    let call = Arc::clone(&self) as Arc<dyn Call>;
+                    tick::take(&self.guests[index], call, tick, self.response_timeout)
+                        .await
+                        .inspect_err(|error| tracing::warn!("{error}"))
+                        .map(|()| Reply::Done)
+                }
                 Event::Command(ComponentIndex(index), line) => {
                     let call = Arc::clone(&self) as Arc<dyn Call>;
                     command::run(&self.guests[index], call, line)

@@ -1,5 +1,8 @@
 //! The ways of running a guest for an event.
 
 pub(crate) mod command;
+mod event;
 pub(crate) mod http;
+pub(crate) mod message;
 mod streaming;
+pub(crate) mod tick;

@@ -26,6 +26,7 @@ use crate::host::stdio::Output;
 use crate::host::{Hooks, State};
 use crate::life::Life;
 use crate::outbound::Outbound;
+use crate::service::Granted;
 
 /// How long an idle instance waits on the shelf for its next request.
 const SHELF_LIFE: Duration = Duration::from_secs(10);
@@ -80,6 +81,7 @@ pub(crate) struct GuestInput<'a> {
     /// The folder that holds the component's files, if it has any.
     pub(crate) files: Option<File>,
     pub(crate) outbound: Outbound,
+    pub(crate) granted: Granted,
 }
 
 /// A component, ready to run.
@@ -90,6 +92,7 @@ pub(crate) struct Guest {
     env: Vec<(String, String)>,
     files: Option<File>,
     outbound: Arc<Outbound>,
+    granted: Arc<Granted>,
     shelf: Mutex<Vec<Reusable>>,
     /// Stands in for the life of an instance that has nothing to do.
     idle: Arc<Life>,
@@ -125,6 +128,7 @@ impl Guest {
             env: input.env,
             files: input.files,
             outbound: Arc::new(input.outbound),
+            granted: Arc::new(input.granted),
             shelf: Mutex::new(Vec::new()),
             idle: Arc::default(),
         })
@@ -189,7 +193,12 @@ impl Guest {
             life,
             forbidden: Arc::clone(&self.commons.forbidden),
         };
-        let state = State::new(wasi, hooks, self.commons.max_memory);
+        let state = State::new(
+            wasi,
+            hooks,
+            Arc::clone(&self.granted),
+            self.commons.max_memory,
+        );
         let mut store = Store::new(self.commons.engine.wasmtime(), state);
         store.limiter(State::limiter);
         store.set_epoch_deadline(1);

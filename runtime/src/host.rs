@@ -1,12 +1,16 @@
 //! What guests import: the one list of host interfaces, and the state in a
 //! store that they work on.
 
-use wasmtime::component::{Linker, ResourceTable};
+use std::sync::Arc;
+
+use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::engine::{Concurrency, Engine};
+use crate::service::Granted;
 
+mod config_store;
 mod http;
 pub(crate) mod stdio;
 
@@ -24,11 +28,32 @@ pub(crate) struct State {
     http: WasiHttpCtx,
     table: ResourceTable,
     memory: MemoryLimit,
+    granted: Arc<Granted>,
     pub(crate) hooks: Hooks,
 }
 
+/// What the interfaces beside WASI work on.
+pub(crate) struct View<'a> {
+    /// The instance's resources.
+    pub(crate) table: &'a mut ResourceTable,
+    /// What its component may use.
+    pub(crate) granted: &'a Arc<Granted>,
+}
+
+/// Says to a linker that an interface works on a [`View`].
+pub(crate) struct Viewed;
+
+impl HasData for Viewed {
+    type Data<'a> = View<'a>;
+}
+
 impl State {
-    pub(crate) fn new(wasi: WasiCtx, hooks: Hooks, max_memory: usize) -> Self {
+    pub(crate) fn new(
+        wasi: WasiCtx,
+        hooks: Hooks,
+        granted: Arc<Granted>,
+        max_memory: usize,
+    ) -> Self {
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(MAX_FIELDS);
         let mut table = ResourceTable::new();
@@ -42,7 +67,16 @@ impl State {
                 last: 0,
                 max: max_memory,
             },
+            granted,
             hooks,
+        }
+    }
+
+    /// What the interfaces beside WASI work on.
+    fn view(&mut self) -> View<'_> {
+        View {
+            table: &mut self.table,
+            granted: &self.granted,
         }
     }
 
@@ -79,6 +113,7 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine.wasmtime());
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     http::add_p2_to_linker(&mut linker)?;
+    config_store::add_to_linker(&mut linker)?;
     if engine.concurrency() == Concurrency::On {
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
         http::add_p3_to_linker(&mut linker)?;

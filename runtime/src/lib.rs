@@ -15,12 +15,14 @@
 //! body        bodies that catena writes, guards around those of guests
 //! call        the seam: an event, and who delivers it
 //! outbound    where guests' requests go: in memory, or to a real host
+//! service     what guests' stores, databases and values stand on
 //! host        what guests import
 //! guest       a component linked and ready
 //! compile     wasm -> code, kept in the node's cache
 //! executor    one event through one guest
 //! route       which component a path belongs to, and the headers that say so
 //! dispatch    event -> guest
+//! trigger     what brings events that are no requests
 //! http        the listener
 //! server      everything together: load, bind, serve, drain
 //! ```
@@ -44,3 +46,5 @@ mod outbound;
 pub mod pack;
 mod route;
 pub mod server;
+mod service;
+mod trigger;

@@ -24,8 +24,10 @@ use crate::call::{Call, CallError, ComponentIndex, Event, HttpEvent, Origin, Rep
 use crate::life::Life;
 
 mod client;
+mod network;
 
 pub(crate) use client::{Client, Timeouts};
+pub(crate) use network::{BlockedNetworks, Network};
 
 /// The authority under which a guest calls its own application; requests that
 /// have only a path get it too.
@@ -82,12 +84,12 @@ pub(crate) struct Sender {
 #[derive(Debug)]
 pub(crate) struct Outbound {
     upstreams: Arc<Upstreams>,
-    allowed: AllowedHosts,
+    allowed: Arc<AllowedHosts>,
 }
 
 impl Outbound {
     /// The outgoing requests of a component that may reach `allowed`.
-    pub(crate) fn new(upstreams: Arc<Upstreams>, allowed: AllowedHosts) -> Self {
+    pub(crate) fn new(upstreams: Arc<Upstreams>, allowed: Arc<AllowedHosts>) -> Self {
         Self { upstreams, allowed }
     }
 
@@ -177,7 +179,7 @@ impl Outbound {
         }));
         match sender.call.call(event).await {
             Ok(Reply::Http(response)) => Ok(response),
-            Ok(Reply::Exit(_)) => Err(Error::InternalError(None)),
+            Ok(Reply::Exit(_) | Reply::Done) => Err(Error::InternalError(None)),
             // Logged where it was handled, by the dispatcher.
             Err(error) => Ok(error.into_response()),
         }

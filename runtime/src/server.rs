@@ -12,6 +12,8 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::thread::{self, JoinHandle};
@@ -20,6 +22,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::allowed_hosts::AllowedHosts;
@@ -27,7 +30,7 @@ use crate::app::variables;
 use crate::app::{App, Component, HttpRoute, HttpTarget, Trigger};
 use crate::call::{Call, ComponentIndex, Event, Reply};
 
-use crate::config::Config;
+use crate::config::{Config, RuntimeConfig};
 use crate::dispatch::Dispatcher;
 use crate::engine::{Concurrency, Engine, Ticker, plain};
 use crate::guest::{Commons, Guest, GuestInput};
@@ -36,6 +39,8 @@ use crate::host::stdio::Output;
 use crate::http::{Listener, Settings};
 use crate::outbound::{Callee, Client, Outbound, Timeouts, Upstreams};
 use crate::route::Routes;
+use crate::service::{Services, ServicesInput};
+use crate::trigger::Triggers;
 
 pub use crate::call::CommandLine;
 
@@ -73,6 +78,10 @@ pub struct Input {
     pub env: Vec<(String, String)>,
     /// The certificate authorities to trust, as PEM; the system's where absent.
     pub ca_roots: Option<Vec<u8>>,
+    /// What `/runtime-config.toml` says.
+    pub runtime_config: RuntimeConfig,
+    /// Where stores and databases keep their files, unless it says so.
+    pub state_dir: PathBuf,
 }
 
 /// One component's code and files.
@@ -113,6 +122,7 @@ pub struct Server {
     app: App,
     config: Config,
     dispatcher: Arc<Dispatcher>,
+    triggers: Triggers,
     tracker: TaskTracker,
     threads: Threads,
 }
@@ -136,6 +146,8 @@ impl Server {
             config,
             env,
             ca_roots,
+            runtime_config,
+            state_dir,
         } = input;
         let engine = Engine::for_running(&config.limits, concurrency)?;
         let linker = host::linker(&engine)
@@ -157,6 +169,19 @@ impl Server {
         let values = variables::resolve(&app.variables, &variables::from_env(&app.variables, &env))
             .map_err(|refusal| problems.push(refusal.to_string()))
             .unwrap_or_default();
+        let services = Services::new(&ServicesInput {
+            app: &app,
+            config: &runtime_config,
+            env: &env,
+            values: &values,
+            state_dir,
+        });
+        let services = services.map_err(|found| LoadError {
+            problems: [problems.clone(), found].concat(),
+        })?;
+        let triggers = Triggers::prepare(&app, &values)
+            .map_err(|found| problems.extend(found))
+            .unwrap_or_default();
         let mut code: HashMap<String, ComponentInput> = components
             .into_iter()
             .map(|component| (component.id.clone(), component))
@@ -171,6 +196,13 @@ impl Server {
                     AllowedHosts::parse(&component.allowed_hosts, &values).map_err(|problems| {
                         anyhow::anyhow!("component {:?}: {}", component.id, problems.join("; "))
                     })?;
+                let allowed = Arc::new(allowed);
+                let granted =
+                    services
+                        .grant(component, Arc::clone(&allowed))
+                        .map_err(|problems| {
+                            anyhow::anyhow!("component {:?}: {}", component.id, problems.join("; "))
+                        })?;
                 let compiled = engine
                     .load(&input.code)
                     .with_context(|| format!("loading component {:?}", component.id))?;
@@ -182,6 +214,7 @@ impl Server {
                         env: component.env.clone(),
                         files: input.files,
                         outbound: Outbound::new(Arc::clone(&upstreams), allowed),
+                        granted,
                     },
                     Arc::clone(&commons),
                 )
@@ -211,6 +244,7 @@ impl Server {
             app,
             config,
             dispatcher,
+            triggers,
             tracker,
             threads,
         })
@@ -290,17 +324,23 @@ impl Bound {
             app,
             config,
             dispatcher,
+            triggers,
             tracker,
             threads,
         } = self.server;
         let trim = tracker.spawn(trim(Arc::clone(&dispatcher)));
-        let (exit_code, end) = match self.listener {
-            // Nothing can reach such an application but its own commands.
-            None if app.command_triggers().next().is_none() => {
+        let told = CancellationToken::new();
+        let shutdown = {
+            let told = told.clone();
+            async move {
                 shutdown.await;
-                (0, Instant::now())
+                told.cancel();
             }
-            None => {
+        };
+        let has_commands = app.command_triggers().next().is_some();
+        let (exit_code, end) = match self.listener {
+            // Nothing else is to be served: the application ends with its commands.
+            None if has_commands && triggers.is_empty() => {
                 let commands = run_commands(&app, &dispatcher);
                 let stopped = async {
                     shutdown.await;
@@ -311,14 +351,26 @@ impl Bound {
                     () = stopped => (CUT_OFF, Instant::now()),
                 }
             }
-            Some(listener) => {
-                let serve = listener.run(Arc::clone(&dispatcher), shutdown, config.drain_timeout);
+            listener => {
+                let drain = config.drain_timeout;
+                let requests = async {
+                    match listener {
+                        Some(listener) => {
+                            listener.run(Arc::clone(&dispatcher), shutdown, drain).await
+                        }
+                        None => {
+                            shutdown.await;
+                            Instant::now() + drain
+                        }
+                    }
+                };
+                let events = triggers.run(Arc::clone(&dispatcher), told);
                 let forever = async {
                     run_commands(&app, &dispatcher).await;
                     std::future::pending::<()>().await;
                 };
                 tokio::select! {
-                    end = serve => (0, end),
+                    end = both(requests, events) => (0, end),
                     () = forever => (0, Instant::now()),
                 }
             }
@@ -327,6 +379,26 @@ impl Bound {
         wind_up(dispatcher, tracker, threads, end).await;
         exit_code
     }
+}
+
+/// Serves requests and events until both are finished, or their time is over,
+/// which is what `requests` gives.
+async fn both(
+    requests: impl Future<Output = Instant>,
+    events: impl Future<Output = ()>,
+) -> Instant {
+    let (mut requests, mut events) = (pin!(requests), pin!(events));
+    let mut ended = false;
+    let end = loop {
+        tokio::select! {
+            end = &mut requests => break end,
+            () = &mut events, if !ended => ended = true,
+        }
+    };
+    if !ended && tokio::time::timeout_at(end, events).await.is_err() {
+        tracing::warn!("events that triggers brought did not finish in time and are cut off");
+    }
+    end
 }
 
 /// Waits for what is still at work until `end`, then for the last output.
@@ -385,7 +457,7 @@ async fn run_command(
     let event = Event::Command(ComponentIndex(index), line);
     match Arc::clone(dispatcher).call(event).await {
         Ok(Reply::Exit(code)) => code,
-        Ok(Reply::Http(_)) => 0,
+        Ok(Reply::Http(_) | Reply::Done) => 0,
         Err(error) => {
             tracing::error!("{error}");
             FAILED

@@ -9,6 +9,8 @@ packages=(
   gcc libc6-dev make pkg-config protobuf-compiler libseccomp-dev
   # runs and tests
   containerd runc containernetworking-plugins iproute2 busybox-static openssl curl ca-certificates strace
+  # the servers that apps work with
+  redis-server mosquitto postgresql mariadb-server
   # deploy/: the bundle, and what lints and renders it
   binutils patchelf shellcheck yamllint python3-venv
 )

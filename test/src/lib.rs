@@ -4,6 +4,7 @@
 //! Tests and benches use it; it knows catena only from outside, as its users do: the binary, its
 //! output, its sockets. Only the bench binary links the runtime, to count its allocations.
 
+pub mod backing;
 pub mod catena;
 pub mod client;
 pub mod containerd;
@@ -16,6 +17,7 @@ pub mod pack;
 pub mod upstream;
 pub mod workspace;
 
+pub use backing::Backing;
 pub use catena::{Catena, Running};
 pub use client::{Client, Response};
 pub use containerd::Containerd;

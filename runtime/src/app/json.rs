@@ -191,6 +191,13 @@ impl<'j> Node<'j> {
         self.expect(self.value.as_u64(), "a whole number", report)
     }
 
+    /// This value as text: a string, or a whole number as one writes it.
+    pub(super) fn scalar(&self, report: &mut Report) -> Option<String> {
+        let number = self.value.as_u64().map(|number| number.to_string());
+        let text = number.or_else(|| self.value.as_str().map(ToOwned::to_owned));
+        self.expect(text, "a string", report)
+    }
+
     /// This value when it is an object.
     pub(super) fn object(self, report: &mut Report) -> Option<Node<'j>> {
         self.expect(self.value.as_object(), "an object", report)?;

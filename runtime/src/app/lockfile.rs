@@ -9,6 +9,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::json::{self, Node, Report, quoted};
 use super::routes::Router;
+use super::trigger::Settings;
+use super::variables::Variables;
 use super::{
     App, Component, HttpRoute, ProblemKind, Refusal, Trigger, allowed_hosts, component,
     requirements, trigger, variables,
@@ -47,9 +49,6 @@ fn read_app(root: &Node<'_>, report: &mut Report) -> App {
     let metadata = root
         .field("metadata")
         .and_then(|metadata| metadata.object(report));
-    if let Some(metadata) = &metadata {
-        trigger::read_settings(metadata, report);
-    }
     let mut text = |name: &str| {
         let metadata = metadata.as_ref()?;
         metadata.optional_str(name, report).map(ToOwned::to_owned)
@@ -58,6 +57,10 @@ fn read_app(root: &Node<'_>, report: &mut Report) -> App {
     let (version, description) = (text("version"), text("description"));
 
     let variables = variables::read(root, report);
+    let settings = metadata
+        .as_ref()
+        .map(|metadata| trigger::read_settings(metadata, &variables, report))
+        .unwrap_or_default();
     let nodes = root
         .required("components", report)
         .map(|list| list.items(report));
@@ -65,7 +68,7 @@ fn read_app(root: &Node<'_>, report: &mut Report) -> App {
     let ids = component_ids(&nodes, report);
     let read = |node| component::read(node, &variables, &mut required, report);
     let components: Vec<Component> = nodes.iter().filter_map(read).collect();
-    let triggers = read_triggers(root, &ids, report);
+    let triggers = read_triggers(root, &ids, &variables, &settings, report);
     warn_of_unreachable(&components, &ids, &triggers, report);
     App {
         name,
@@ -122,6 +125,8 @@ fn component_ids<'j>(nodes: &[Node<'j>], report: &mut Report) -> BTreeSet<&'j st
 fn read_triggers(
     root: &Node<'_>,
     components: &BTreeSet<&str>,
+    variables: &Variables,
+    settings: &Settings,
     report: &mut Report,
 ) -> Vec<Trigger> {
     let Some(list) = root.required("triggers", report) else {
@@ -149,7 +154,7 @@ fn read_triggers(
     }
     nodes
         .iter()
-        .filter_map(|node| trigger::read(node, components, report))
+        .filter_map(|node| trigger::read(node, components, variables, settings, report))
         .collect()
 }
 

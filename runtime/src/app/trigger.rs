@@ -8,17 +8,35 @@ use std::collections::BTreeSet;
 use ::http::{HeaderMap, StatusCode};
 
 use super::json::{Node, Report, quoted};
+use super::variables::{self, Variables};
 
+mod cron;
 mod http;
+mod mqtt;
+mod redis;
+mod sqs;
 
-/// Types of Spin's that this version does not serve yet; any other is unknown.
-const NOT_YET: [&str; 4] = ["redis", "mqtt", "sqs", "cron"];
+pub use cron::CronTrigger;
+pub use mqtt::{MqttServer, MqttTrigger};
+pub use redis::RedisTrigger;
+pub use sqs::SqsTrigger;
+
+/// The types that catena serves, for a sentence.
+const SERVED: &str = "http, redis, mqtt, cron, sqs and command";
 
 /// What wakes a component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trigger {
     /// Requests over HTTP.
     Http(HttpTrigger),
+    /// Messages of a Redis channel.
+    Redis(RedisTrigger),
+    /// Messages of an MQTT topic.
+    Mqtt(MqttTrigger),
+    /// The clock.
+    Cron(CronTrigger),
+    /// Messages of an Amazon SQS queue.
+    Sqs(SqsTrigger),
     /// One run from start to exit.
     Command(CommandTrigger),
 }
@@ -77,7 +95,23 @@ impl Trigger {
     pub fn id(&self) -> &str {
         match self {
             Trigger::Http(trigger) => &trigger.id,
+            Trigger::Redis(trigger) => &trigger.id,
+            Trigger::Mqtt(trigger) => &trigger.id,
+            Trigger::Cron(trigger) => &trigger.id,
+            Trigger::Sqs(trigger) => &trigger.id,
             Trigger::Command(trigger) => &trigger.id,
+        }
+    }
+
+    /// Its type, as the lockfile names it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Trigger::Http(_) => "http",
+            Trigger::Redis(_) => "redis",
+            Trigger::Mqtt(_) => "mqtt",
+            Trigger::Cron(_) => "cron",
+            Trigger::Sqs(_) => "sqs",
+            Trigger::Command(_) => "command",
         }
     }
 
@@ -88,15 +122,77 @@ impl Trigger {
                 HttpTarget::Component(id) => Some(id),
                 HttpTarget::Static(_) => None,
             },
+            Trigger::Redis(trigger) => Some(&trigger.component),
+            Trigger::Mqtt(trigger) => Some(&trigger.component),
+            Trigger::Cron(trigger) => Some(&trigger.component),
+            Trigger::Sqs(trigger) => Some(&trigger.component),
             Trigger::Command(trigger) => Some(&trigger.component),
         }
     }
 }
 
-/// Reads one trigger; `components` are the ids that it may name.
+/// Settings of whole trigger types.
+#[derive(Debug, Default)]
+pub(super) struct Settings {
+    redis_address: Option<String>,
+    mqtt: Option<MqttServer>,
+}
+
+/// What is known of a trigger before its type.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    id: &'a str,
+    component: Option<&'a str>,
+    who: &'a str,
+    variables: &'a Variables,
+}
+
+impl Source<'_> {
+    /// The ids of the trigger and of its component, which it has to name.
+    fn named(&self, config: &Node<'_>, report: &mut Report) -> Option<(String, String)> {
+        if config.field("component").is_none() {
+            report.malformed(format!(
+                "{} names no component; name the one that is to run",
+                self.who
+            ));
+        }
+        Some((self.id.to_owned(), self.component?.to_owned()))
+    }
+
+    /// A field that is a template and may be absent.
+    fn template(&self, config: &Node<'_>, name: &str, report: &mut Report) -> Option<String> {
+        let node = config.field(name)?;
+        let text = node.str(report)?;
+        check_template(&node, text, self.variables, report).then(|| text.to_owned())
+    }
+
+    /// A field that is a template and has to be there.
+    fn required_template(
+        &self,
+        config: &Node<'_>,
+        name: &str,
+        report: &mut Report,
+    ) -> Option<String> {
+        config.required(name, report)?;
+        self.template(config, name, report)
+    }
+}
+
+fn check_template(node: &Node<'_>, text: &str, variables: &Variables, report: &mut Report) -> bool {
+    let checked = variables::check_template(text, variables);
+    if let Err(reason) = &checked {
+        report.malformed(format!("{}: {reason}", node.at()));
+    }
+    checked.is_ok()
+}
+
+/// Reads one trigger; `components` are the ids that it may name, `variables`
+/// those that its templates may mention.
 pub(super) fn read(
     node: &Node<'_>,
     components: &BTreeSet<&str>,
+    variables: &Variables,
+    settings: &Settings,
     report: &mut Report,
 ) -> Option<Trigger> {
     let node = node.clone().object(report)?;
@@ -113,22 +209,28 @@ pub(super) fn read(
     let component = config
         .as_ref()
         .and_then(|config| read_component(config, &who, components, report));
-    let id = id.unwrap_or_default().to_owned();
-    match kind? {
-        "http" => http::read(&config?, id, component, &who, report).map(Trigger::Http),
-        "command" => read_command(&config?, id, component, &who, report).map(Trigger::Command),
-        kind if NOT_YET.contains(&kind) => {
-            report.unmet(format!(
-                "{who} is of type {}, which this version of catena does not serve; it serves http \
-                 and command, so remove the trigger or use a host that serves it",
-                quoted(kind)
-            ));
-            None
+    let source = Source {
+        id: id.unwrap_or_default(),
+        component: component.as_deref(),
+        who: &who,
+        variables,
+    };
+    let kind = kind?;
+    let config = &config?;
+    match kind {
+        "http" => {
+            let id = source.id.to_owned();
+            http::read(config, id, component, &who, report).map(Trigger::Http)
         }
+        "redis" => redis::read(config, source, settings, report).map(Trigger::Redis),
+        "mqtt" => mqtt::read(config, source, settings, report).map(Trigger::Mqtt),
+        "cron" => cron::read(config, source, report).map(Trigger::Cron),
+        "sqs" => sqs::read(config, source, report).map(Trigger::Sqs),
+        "command" => read_command(config, source, report).map(Trigger::Command),
         kind => {
             report.unmet(format!(
-                "{who} is of type {}, which catena does not know; it serves http and command, so \
-                 correct the type or use a host that serves it",
+                "{who} is of type {}, which catena does not know; it serves {SERVED}, so correct \
+                 the type or use a host that serves it",
                 quoted(kind)
             ));
             None
@@ -136,22 +238,75 @@ pub(super) fn read(
     }
 }
 
-/// Reads the settings of a whole trigger type: only the HTTP base path is one.
-pub(super) fn read_settings(metadata: &Node<'_>, report: &mut Report) {
-    let current = metadata
+/// Reads the settings of whole trigger types.
+pub(super) fn read_settings(
+    metadata: &Node<'_>,
+    variables: &Variables,
+    report: &mut Report,
+) -> Settings {
+    let mut settings = Settings::default();
+    let types = metadata
         .field("triggers")
         .and_then(|types| types.object(report));
-    if let Some(http) = current.as_ref().and_then(|types| types.field("http")) {
-        check_base(&http, report);
+    for (kind, node) in types
+        .iter()
+        .flat_map(|types| types.entries(report))
+        .collect::<Vec<_>>()
+    {
+        settings.add(kind, &node, &[], variables, report);
     }
     // Older tools write this too, when all triggers are of one type.
     let legacy = metadata
         .field("trigger")
         .and_then(|trigger| trigger.object(report));
     if let Some(legacy) = legacy
-        && legacy.optional_str("type", report) == Some("http")
+        && let Some(kind) = legacy.optional_str("type", report)
+        && types.is_none_or(|types| types.field(kind).is_none())
     {
-        check_base(&legacy, report);
+        settings.add(kind, &legacy, &["type"], variables, report);
+    }
+    settings
+}
+
+impl Settings {
+    fn add(
+        &mut self,
+        kind: &str,
+        node: &Node<'_>,
+        known: &[&str],
+        variables: &Variables,
+        report: &mut Report,
+    ) {
+        let Some(node) = node.clone().object(report) else {
+            return;
+        };
+        let text = |name: &str, report: &mut Report| {
+            let field = node.field(name)?;
+            let text = field.scalar(report)?;
+            check_template(&field, &text, variables, report).then_some(text)
+        };
+        let who = format!("the application, at {},", node.at());
+        let known = |own: &[&'static str]| [known, own].concat();
+        match kind {
+            "http" => check_base(&node, report),
+            "redis" => {
+                self.redis_address = text("address", report);
+                refuse_unknown_fields(&node, &known(&["address"]), &who, report);
+            }
+            "mqtt" => {
+                let (username, password) = (text("username", report), text("password", report));
+                let keep_alive_interval = text("keep_alive_interval", report);
+                self.mqtt = text("address", report).map(|address| MqttServer {
+                    address,
+                    username,
+                    password,
+                    keep_alive_interval,
+                });
+                let own = ["address", "username", "password", "keep_alive_interval"];
+                refuse_unknown_fields(&node, &known(&own), &who, report);
+            }
+            _ => {}
+        }
     }
 }
 
@@ -209,21 +364,12 @@ fn read_component(
 
 fn read_command(
     config: &Node<'_>,
-    id: String,
-    component: Option<String>,
-    who: &str,
+    source: Source<'_>,
     report: &mut Report,
 ) -> Option<CommandTrigger> {
-    refuse_unknown_fields(config, &["component"], who, report);
-    if config.field("component").is_none() {
-        report.malformed(format!(
-            "{who} names no component; name the one that is to run"
-        ));
-    }
-    Some(CommandTrigger {
-        id,
-        component: component?,
-    })
+    refuse_unknown_fields(config, &["component"], source.who, report);
+    let (id, component) = source.named(config, report)?;
+    Some(CommandTrigger { id, component })
 }
 
 /// A setting that is not understood may matter, so it is not passed over.

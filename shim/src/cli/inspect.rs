@@ -94,6 +94,10 @@ fn describe(text: &mut String, image: &Image) -> std::fmt::Result {
 
 fn sentence(trigger: &Trigger) -> String {
     match trigger {
+        Trigger::Redis(redis) => format!("redis {} -> {}", redis.channel, redis.component),
+        Trigger::Mqtt(mqtt) => format!("mqtt {} -> {}", mqtt.topic, mqtt.component),
+        Trigger::Cron(cron) => format!("cron {:?} -> {}", cron.expression, cron.component),
+        Trigger::Sqs(sqs) => format!("sqs {} -> {}", sqs.queue_url, sqs.component),
         Trigger::Command(command) => format!("command -> {}", command.component),
         Trigger::Http(http) => {
             let target = match &http.target {
@@ -141,11 +145,11 @@ fn application(app: &App, image: &Image) -> Value {
         })
     });
     let triggers = app.triggers.iter().map(|trigger| {
-        let (kind, route) = match trigger {
-            Trigger::Http(http) => ("http", Some(route(http))),
-            Trigger::Command(_) => ("command", None),
+        let route = match trigger {
+            Trigger::Http(http) => Some(route(http)),
+            _ => None,
         };
-        json!({ "id": trigger.id(), "type": kind, "route": route, "component": trigger.component() })
+        json!({ "id": trigger.id(), "type": trigger.kind(), "route": route, "component": trigger.component() })
     });
     json!({
         "name": app.name,

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use catena_runtime::compile::{CompileCache, compile};
-use catena_runtime::config::Config;
+use catena_runtime::config::{Config, RuntimeConfig};
 use catena_runtime::engine::Concurrency;
 use catena_runtime::image::{Image, componentize};
 use catena_runtime::server::{self, ComponentInput, Input, Server};
@@ -30,6 +30,12 @@ pub(super) struct Args {
     /// A variable of the container's environment; SPIN_* and CATENA_* of this process are taken too
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     env: Vec<(String, String)>,
+    /// A file in the form of Spin's runtime-config.toml
+    #[arg(long, value_name = "FILE")]
+    runtime_config: Option<PathBuf>,
+    /// Where key-value stores and SQLite databases keep their files
+    #[arg(long, value_name = "FOLDER", default_value = ".spin")]
+    state_dir: PathBuf,
 }
 
 /// Serves until Ctrl-C.
@@ -57,6 +63,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         config,
         env,
         ca_roots,
+        runtime_config: runtime_config(args.runtime_config.as_deref())?,
+        state_dir: args.state_dir.clone(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .event_interval(server::EVENT_INTERVAL)
@@ -147,6 +155,16 @@ fn authorities(env: &[(String, String)]) -> anyhow::Result<Option<Vec<u8>>> {
     let text = std::fs::read(path)
         .with_context(|| format!("reading the certificate authorities from {path}"))?;
     Ok(Some(text))
+}
+
+fn runtime_config(path: Option<&Path>) -> anyhow::Result<RuntimeConfig> {
+    let Some(path) = path else {
+        return Ok(RuntimeConfig::default());
+    };
+    let text =
+        std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    RuntimeConfig::parse(&text)
+        .map_err(|problems| anyhow::anyhow!("{}: {}", path.display(), problems.join("; ")))
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

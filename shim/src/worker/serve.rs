@@ -1,12 +1,13 @@
 //! A worker at work: it loads while it waits for its word, then serves until it is told to stop.
 
 use std::fs::{self, File};
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use anyhow::Context as _;
 use catena_runtime::app::parse_lockfile;
-use catena_runtime::config::Config;
+use catena_runtime::config::{Config, RuntimeConfig};
 use catena_runtime::server::{self, Bound, CommandLine, ComponentInput, Input, Server};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -14,6 +15,12 @@ use super::{Assignment, Command, Report, Run};
 use crate::channel::{AsyncChannel, Channel};
 use crate::log;
 use crate::workload::CA_FILES;
+
+/// Where Spin's users put the runtime configuration into a container.
+const RUNTIME_CONFIG: &str = "/runtime-config.toml";
+
+/// Where stores and databases keep their files, as in Spin's containers.
+const STATE_DIR: &str = "/.spin";
 
 /// The exit code when an application cannot run.
 const UNFIT: i32 = 1;
@@ -127,8 +134,20 @@ fn load(assignment: Assignment) -> anyhow::Result<Server> {
         config,
         env,
         ca_roots,
+        runtime_config: runtime_config(Path::new(RUNTIME_CONFIG))?,
+        state_dir: PathBuf::from(STATE_DIR),
     };
     Ok(Server::load(input)?)
+}
+
+/// The runtime configuration in the container, where there is one.
+fn runtime_config(path: &Path) -> anyhow::Result<RuntimeConfig> {
+    let text = match fs::read_to_string(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(RuntimeConfig::default()),
+        read => read.with_context(|| format!("reading {}", path.display()))?,
+    };
+    RuntimeConfig::parse(&text)
+        .map_err(|problems| anyhow::anyhow!("{}: {}", path.display(), problems.join("; ")))
 }
 
 /// What the container says, then what it holds, then what the host has.

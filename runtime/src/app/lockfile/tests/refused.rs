@@ -68,9 +68,10 @@ fn twenty_mistakes_are_reported_together() {
 - components[2].id must be a string, not this number
 - components[2].source.inline is not base64; encode the bytes as base64 (RFC 4648)
 - triggers[1] has the id "t1", which triggers[0] has already; rename one of them
-- trigger "t1" is of type "smtp", which catena does not know; it serves http and command, so correct the type or use a host that serves it
+- trigger "t1" is of type "smtp", which catena does not know; it serves http, redis, mqtt, cron, sqs and command, so correct the type or use a host that serves it
 - trigger "t1" names the component "nobody", which the lockfile does not define; define it or correct the name
-- trigger "t1" is of type "redis", which this version of catena does not serve; it serves http and command, so remove the trigger or use a host that serves it
+- trigger "t1" has no address, and neither has metadata.triggers.redis; name the server in one of them
+- triggers[1].trigger_config.channel is missing, but is required
 - trigger "t3": the wagi executor is not supported by this version of catena; use the http executor
 - trigger "t3": the route "/.../x" has a wildcard that is not its last segment; only the end may be "/...""#
     );
@@ -167,22 +168,11 @@ fn versions_above_1_are_refused() {
 
 #[test]
 fn trigger_types_that_are_not_served_are_named() {
-    for kind in ["redis", "mqtt", "sqs", "cron"] {
-        unmet(
-            "/triggers/0/trigger_type",
-            json!(kind),
-            &format!(
-                "trigger \"a-http-trigger\" is of type \"{kind}\", which this version of catena \
-                 does not serve; it serves http and command, so remove the trigger or use a host \
-                 that serves it"
-            ),
-        );
-    }
     unmet(
         "/triggers/0/trigger_type",
         json!("smtp"),
         "trigger \"a-http-trigger\" is of type \"smtp\", which catena does not know; it serves \
-         http and command, so correct the type or use a host that serves it",
+         http, redis, mqtt, cron, sqs and command, so correct the type or use a host that serves it",
     );
 }
 

@@ -1,0 +1,13 @@
+//! Rust bindings of the WIT interfaces that guests import from catena and
+//! export to it, beside those of WASI that wasmtime has itself.
+//!
+//! `wit/` holds one folder a package and version. A module here is one
+//! interface in all its versions. The traits are implemented in
+//! `runtime/src/host`; nothing here does anything. It is a crate of its own
+//! since the bindings are large and change seldom.
+#![expect(
+    missing_docs,
+    reason = "the bindings are generated; their WIT says what they are"
+)]
+
+pub mod config_store;

@@ -1,0 +1,273 @@
+//! The real servers that apps work with: Redis, mosquitto, PostgreSQL, MariaDB, each started from its Debian package
+//! on a port of its own, in a folder that is removed with it.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, User};
+use tempfile::TempDir;
+
+use crate::output::PATIENCE;
+
+/// Where Debian keeps what is not for everybody's path.
+const FOLDERS: [&str; 2] = ["/usr/sbin", "/usr/bin"];
+
+/// A server of its own kind, at work. It is killed when this is dropped.
+pub struct Backing {
+    child: Option<Child>,
+    start: Box<dyn Fn(&Path, u16) -> Result<Command> + Send + Sync>,
+    folder: TempDir,
+    port: u16,
+}
+
+impl Backing {
+    /// A Redis server without a password, which keeps nothing on disk.
+    pub fn redis() -> Result<Self> {
+        Self::launch(|folder, port| {
+            let mut command = Command::new(program("redis-server")?);
+            command
+                .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+                .args(["--port", &port.to_string()])
+                .arg("--dir")
+                .arg(folder);
+            Ok(command)
+        })
+    }
+
+    /// An MQTT server that takes everybody, and keeps sessions while it runs.
+    pub fn mosquitto() -> Result<Self> {
+        Self::launch(|folder, port| {
+            let config = folder.join("mosquitto.conf");
+            let text =
+                format!("listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n");
+            std::fs::write(&config, text)?;
+            let mut command = Command::new(program("mosquitto")?);
+            command.arg("-c").arg(config);
+            Ok(command)
+        })
+    }
+
+    /// A PostgreSQL server with the user `postgres`, no password, and the database `postgres`.
+    pub fn postgres() -> Result<Self> {
+        let bin = postgres_folder()?;
+        let server = Self::launch(move |folder, port| {
+            let data = folder.join("data");
+            if !data.exists() {
+                let mut init = as_user("postgres", &bin.join("initdb"))?;
+                init.args([
+                    "--auth=trust",
+                    "--username=postgres",
+                    "--no-sync",
+                    "--encoding=UTF8",
+                ])
+                .arg(&data);
+                run(&mut init)?;
+            }
+            let mut command = as_user("postgres", &bin.join("postgres"))?;
+            command
+                .arg("-D")
+                .arg(data)
+                .args(["-c", "fsync=off", "-c", "listen_addresses=127.0.0.1"])
+                .args(["-p", &port.to_string()])
+                .arg("-k")
+                .arg(folder);
+            Ok(command)
+        })?;
+        // It listens before it takes clients.
+        let psql = postgres_folder()?.join("psql");
+        let ready = || {
+            let mut ask = Command::new(&psql);
+            ask.args([
+                "-h",
+                "127.0.0.1",
+                "-U",
+                "postgres",
+                "-p",
+                &server.port.to_string(),
+            ]);
+            run(ask.args(["-c", "select 1"])).is_ok()
+        };
+        wait(ready).context("PostgreSQL takes no client")?;
+        Ok(server)
+    }
+
+    /// A MariaDB server with the user `catena`, password `secret`, and the database `test`.
+    pub fn mariadb() -> Result<Self> {
+        let server = Self::launch(|folder, port| {
+            let data = folder.join("data");
+            let socket = folder.join("socket");
+            if !data.exists() {
+                let mut init = Command::new(program("mariadb-install-db")?);
+                init.args(["--no-defaults", "--user=mysql", "--skip-test-db"])
+                    .arg("--auth-root-authentication-method=normal")
+                    .arg(format!("--datadir={}", data.display()));
+                run(&mut init)?;
+                std::fs::write(
+                    folder.join("init.sql"),
+                    "create database test;\ncreate user 'catena'@'%' identified by 'secret';\n\
+                     grant all on test.* to 'catena'@'%';\n",
+                )?;
+            }
+            let mut command = Command::new(program("mariadbd")?);
+            command
+                .args(["--no-defaults", "--user=mysql", "--bind-address=127.0.0.1"])
+                .arg(format!("--port={port}"))
+                .arg(format!("--datadir={}", data.display()))
+                .arg(format!("--socket={}", socket.display()))
+                .arg(format!("--init-file={}", folder.join("init.sql").display()));
+            Ok(command)
+        })?;
+        Ok(server)
+    }
+
+    fn launch(
+        start: impl Fn(&Path, u16) -> Result<Command> + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let folder = tempfile::Builder::new().prefix("catena-test-").tempdir()?;
+        // The servers that will not run as root have to reach their part of it.
+        std::fs::set_permissions(
+            folder.path(),
+            std::os::unix::fs::PermissionsExt::from_mode(0o777),
+        )?;
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let mut server = Self {
+            child: None,
+            start: Box::new(start),
+            folder,
+            port,
+        };
+        server.start()?;
+        Ok(server)
+    }
+
+    /// Starts it, at the same address, after [`Backing::stop`].
+    pub fn start(&mut self) -> Result<()> {
+        let mut command = (self.start)(self.folder.path(), self.port)?;
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        // Nothing of it outlives a test that is killed.
+        command.process_group(0);
+        let name = command.get_program().to_string_lossy().into_owned();
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("starting {name}"))?;
+        let stderr = child.stderr.take();
+        // Whatever it says must not fill its pipe.
+        std::thread::spawn(move || {
+            let lines = stderr.map(|stderr| BufReader::new(stderr).lines());
+            lines.into_iter().flatten().for_each(drop);
+        });
+        self.child = Some(child);
+        let address = self.address();
+        wait(|| TcpStream::connect(address).is_ok())
+            .with_context(|| format!("{name} does not listen on {address}"))
+    }
+
+    /// Ends it, as a crash does.
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            if let Ok(pid) = i32::try_from(child.id()) {
+                let _ = kill(Pid::from_raw(-pid), Signal::SIGKILL);
+            }
+            let _ = child.wait();
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// The port that it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl Drop for Backing {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn program(name: &str) -> Result<PathBuf> {
+    let places = FOLDERS.iter().map(|folder| Path::new(folder).join(name));
+    places
+        .into_iter()
+        .find(|place| place.exists())
+        .with_context(|| format!("{name} is not installed: run `make setup`"))
+}
+
+/// The newest of the PostgreSQL versions that are installed.
+fn postgres_folder() -> Result<PathBuf> {
+    let versions = std::fs::read_dir("/usr/lib/postgresql")
+        .context("PostgreSQL is not installed: run `make setup`")?;
+    let mut folders: Vec<PathBuf> = versions
+        .filter_map(|entry| Some(entry.ok()?.path().join("bin")))
+        .collect();
+    folders.sort();
+    folders.pop().context("there is no version of PostgreSQL")
+}
+
+/// A command that does not run as root, and owns its folder.
+fn as_user(name: &str, program: &Path) -> Result<Command> {
+    let user = User::from_name(name)?.with_context(|| format!("there is no user {name}"))?;
+    let mut command = Command::new(program);
+    command
+        .uid(user.uid.as_raw())
+        .gid(user.gid.as_raw())
+        .current_dir("/");
+    Ok(command)
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let output = command.stdin(Stdio::null()).output()?;
+    ensure!(
+        output.status.success(),
+        "{:?}: {}{}",
+        command.get_program(),
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}
+
+fn wait(ready: impl Fn() -> bool) -> Result<()> {
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        if ready() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    bail!("not within {} s", PATIENCE.as_secs())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests may panic")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_server_starts_and_starts_again() {
+        for launch in [
+            Backing::redis,
+            Backing::mosquitto,
+            Backing::postgres,
+            Backing::mariadb,
+        ] {
+            let mut server = launch().unwrap();
+            server.stop();
+            assert!(TcpStream::connect(server.address()).is_err());
+            server.start().unwrap();
+        }
+    }
+}
