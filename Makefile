@@ -58,7 +58,7 @@ test-matrix: setup guests ## The tests of containerd and of pods, against the co
 	folders=$$(test/scripts/containerd-versions.sh); \
 	for bin in "" $$folders; do \
 	  env --unset=RUST_BACKTRACE $${bin:+CONTAINERD_BIN=$$bin} \
-	    $(CARGO) test $(QUICK) --exclude catena-bench --no-fail-fast --test containerd --test cri; \
+	    $(CARGO) test $(QUICK) --exclude catena-bench --no-fail-fast --test containerd --test cri --test volumes; \
 	done
 
 .PHONY: lint

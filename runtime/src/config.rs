@@ -11,8 +11,10 @@ use std::time::Duration;
 
 use crate::engine::Limits;
 
+mod guest;
 mod runtime;
 
+pub use guest::{GuestEnv, GuestVolumes, VolumeEntry, mount_point};
 pub use runtime::{
     ClientTls, KeyValueStore, LlmApi, LlmCompute, OutboundHttp, OutboundNetworking, RuntimeConfig,
     Secret, SqliteDatabase, VariablesProvider,
@@ -52,6 +54,10 @@ pub struct Config {
     pub upstream_timeout: Duration,
     /// `CATENA_DRAIN_TIMEOUT`: for requests in flight at the end, 30 s by default.
     pub drain_timeout: Duration,
+    /// `CATENA_GUEST_ENV`: the variables of the container that components see, none by default.
+    pub guest_env: GuestEnv,
+    /// `CATENA_GUEST_VOLUMES`: the mounts of the container that components see, none by default.
+    pub guest_volumes: GuestVolumes,
 }
 
 impl Default for Config {
@@ -70,6 +76,8 @@ impl Default for Config {
             connect_timeout: Duration::from_secs(10),
             upstream_timeout: Duration::from_secs(600),
             drain_timeout: Duration::from_secs(30),
+            guest_env: GuestEnv::default(),
+            guest_volumes: GuestVolumes::default(),
         }
     }
 }
@@ -146,6 +154,8 @@ impl Config {
             "CATENA_CONNECT_TIMEOUT" => self.connect_timeout = positive_duration(name, value)?,
             "CATENA_UPSTREAM_TIMEOUT" => self.upstream_timeout = positive_duration(name, value)?,
             "CATENA_DRAIN_TIMEOUT" => self.drain_timeout = duration(name, value)?,
+            "CATENA_GUEST_ENV" => self.guest_env = GuestEnv::parse(name, value)?,
+            "CATENA_GUEST_VOLUMES" => self.guest_volumes = GuestVolumes::parse(name, value)?,
             _ if name.starts_with("CATENA_") => {
                 return Err(format!(
                     "{name} is not a setting of catena; remove it or correct its name (there are: {})",
@@ -161,7 +171,7 @@ impl Config {
 /// 4 GiB of addresses for each of two memories an instance, in 2^46 bytes.
 const MAX_INSTANCES: u32 = 8000;
 
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 14] = [
     "CATENA_MAX_INSTANCES",
     "CATENA_INSTANCE_USES",
     "CATENA_CHAIN_DEPTH",
@@ -174,6 +184,8 @@ const NAMES: [&str; 12] = [
     "CATENA_CONNECT_TIMEOUT",
     "CATENA_UPSTREAM_TIMEOUT",
     "CATENA_DRAIN_TIMEOUT",
+    "CATENA_GUEST_ENV",
+    "CATENA_GUEST_VOLUMES",
 ];
 
 fn parse<T: FromStr>(name: &str, value: &str, what: &str) -> Result<T, String> {
@@ -316,7 +328,7 @@ mod tests {
     #[test]
     fn all_settings_are_listed() {
         for name in NAMES {
-            let problem = Config::default().set(name, "?").unwrap_err();
+            let problem = Config::default().set(name, "? ?").unwrap_err();
             assert!(!problem.contains("is not a setting"), "{problem}");
         }
     }

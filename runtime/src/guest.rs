@@ -80,8 +80,23 @@ pub(crate) struct GuestInput<'a> {
     pub(crate) env: Vec<(String, String)>,
     /// The folder that holds the component's files, if it has any.
     pub(crate) files: Option<File>,
+    pub(crate) volumes: Vec<Arc<Volume>>,
     pub(crate) outbound: Outbound,
     pub(crate) granted: Granted,
+}
+
+/// A folder of the container's that components see beside their files. Of two
+/// folders a guest takes the one with the longer path.
+#[derive(Debug)]
+pub struct Volume {
+    /// Where they see it: an absolute path.
+    pub path: String,
+    /// The folder; no path below it leads out of it.
+    pub folder: File,
+    /// Whether they may write to it.
+    pub writable: bool,
+    /// Who sees it.
+    pub components: Vec<String>,
 }
 
 /// A component, ready to run.
@@ -91,6 +106,7 @@ pub(crate) struct Guest {
     pub(crate) commons: Arc<Commons>,
     env: Vec<(String, String)>,
     files: Option<File>,
+    volumes: Vec<Arc<Volume>>,
     outbound: Arc<Outbound>,
     granted: Arc<Granted>,
     shelf: Mutex<Vec<Reusable>>,
@@ -127,6 +143,7 @@ impl Guest {
             commons,
             env: input.env,
             files: input.files,
+            volumes: input.volumes,
             outbound: Arc::new(input.outbound),
             granted: Arc::new(input.granted),
             shelf: Mutex::new(Vec::new()),
@@ -226,11 +243,17 @@ impl Guest {
                 wasi.envs(&line.env).args(&line.args).inherit_stdin();
             }
         }
-        if let Some(files) = &self.files {
-            let path = format!("/proc/self/fd/{}", files.as_raw_fd());
-            wasi.preopened_dir(path, "/", FsPerms::ReadOnly)
+        let files = self.files.iter().map(|files| (files, "/", false));
+        let volumes = self.volumes.iter();
+        let volumes = volumes.map(|volume| (&volume.folder, &*volume.path, volume.writable));
+        for (folder, path, writable) in files.chain(volumes) {
+            let perms = match writable {
+                true => FsPerms::ReadWrite,
+                false => FsPerms::ReadOnly,
+            };
+            wasi.preopened_dir(format!("/proc/self/fd/{}", folder.as_raw_fd()), path, perms)
                 .map_err(plain)
-                .context("opening the component's files")?;
+                .with_context(|| format!("opening the component's folder {path}"))?;
         }
         Ok(wasi.build())
     }

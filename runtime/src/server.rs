@@ -43,6 +43,7 @@ use crate::service::{Services, ServicesInput};
 use crate::trigger::Triggers;
 
 pub use crate::call::CommandLine;
+pub use crate::guest::Volume;
 
 /// After how many polls of tasks a thread of the runtime that serves an
 /// application looks for events of the network. Guests that compute hold a
@@ -74,8 +75,10 @@ pub struct Input {
     pub concurrency: Concurrency,
     /// What the container's environment asks for.
     pub config: Config,
-    /// The container's environment: values of variables.
+    /// The container's environment: values of variables, and what of it guests see.
     pub env: Vec<(String, String)>,
+    /// The folders of the container that guests see.
+    pub volumes: Vec<Volume>,
     /// The certificate authorities to trust, as PEM; the system's where absent.
     pub ca_roots: Option<Vec<u8>>,
     /// What `/runtime-config.toml` says.
@@ -145,6 +148,7 @@ impl Server {
             concurrency,
             config,
             env,
+            volumes,
             ca_roots,
             runtime_config,
             state_dir,
@@ -186,6 +190,7 @@ impl Server {
             .into_iter()
             .map(|component| (component.id.clone(), component))
             .collect();
+        let volumes: Vec<_> = volumes.into_iter().map(Arc::new).collect();
         let mut guests = Vec::new();
         for component in &app.components {
             let guest = (|| {
@@ -211,8 +216,9 @@ impl Server {
                         id: &component.id,
                         component: &compiled,
                         linker: &linker,
-                        env: component.env.clone(),
+                        env: config.guest_env.around(&component.env, &env),
                         files: input.files,
+                        volumes: seen_by(&component.id, &volumes),
                         outbound: Outbound::new(Arc::clone(&upstreams), allowed),
                         granted,
                     },
@@ -512,6 +518,12 @@ fn commons(engine: &Engine, config: &Config) -> anyhow::Result<(Commons, Threads
         forbidden: host::forbidden_headers(),
     };
     Ok((commons, [out, err]))
+}
+
+/// The volumes that a component sees.
+fn seen_by(component: &str, volumes: &[Arc<Volume>]) -> Vec<Arc<Volume>> {
+    let seen = |volume: &&Arc<Volume>| volume.components.iter().any(|one| one == component);
+    volumes.iter().filter(seen).cloned().collect()
 }
 
 /// The components that can be called by name: those that an HTTP trigger leads

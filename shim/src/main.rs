@@ -30,6 +30,7 @@ mod stdio;
 mod steps;
 mod task;
 mod update;
+mod volumes;
 mod worker;
 mod workload;
 

@@ -12,6 +12,7 @@ use oci_spec::runtime::{
 };
 
 use crate::error::Error;
+use crate::volumes;
 
 const SANDBOX_ID: &str = "io.kubernetes.cri.sandbox-id";
 const CONTAINER_TYPE: &str = "io.kubernetes.cri.container-type";
@@ -54,6 +55,12 @@ impl BundleSpec {
             .and_then(|process| process.env().as_deref())
             .unwrap_or_default();
         pairs(lines)
+    }
+
+    /// What is mounted into the container, in its order.
+    pub(crate) fn mounts(&self) -> Vec<volumes::Mount> {
+        let mounts = self.spec.mounts().as_deref().unwrap_or_default();
+        mounts.iter().filter_map(volumes::Mount::read).collect()
     }
 
     /// The user that the process runs as.

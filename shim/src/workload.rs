@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::options::Options;
 use crate::readonly;
 use crate::spec::BundleSpec;
+use crate::volumes::{self, Grant, Mount};
 use crate::worker::{Assignment, ComponentFiles};
 
 mod command;
@@ -86,8 +87,8 @@ pub(crate) fn prepare(
     let Some(image) = find(known, spec, rootfs)? else {
         return Ok(Workload::Linux);
     };
-    check(&image, &spec.env())?;
-    let assignment = assign(daemon, &image, spec, options, work)?;
+    let volumes = check(&image, &spec.env(), &spec.mounts(), &ids(&image))?;
+    let assignment = assign(daemon, &image, spec, options, work, &volumes)?;
     Ok(Workload::Wasm(Box::new(assignment)))
 }
 
@@ -109,14 +110,20 @@ fn find(known: Known, spec: &BundleSpec, rootfs: &Path) -> Result<Option<Image>,
     }
 }
 
-/// All reasons why this application cannot run in this environment, together.
-pub(crate) fn check(image: &Image, env: &[(String, String)]) -> Result<(), LoadError> {
+/// All reasons why this application cannot run in this environment, together; or which of the
+/// mounts its components see. `named` are those whose names the environment may hold.
+pub(crate) fn check(
+    image: &Image,
+    env: &[(String, String)],
+    mounts: &[Mount],
+    named: &[String],
+) -> Result<Vec<Grant>, LoadError> {
     let app = &image.app;
     let mut refusal = Refusal::default();
-    if let Err(problems) = Config::from_env(env) {
-        problems
-            .into_iter()
-            .for_each(|problem| refusal.push(ProblemKind::Unmet, problem));
+    let volumes = volumes::grants(&volumes::asked(env), mounts, named);
+    let problems = [Config::from_env(env).err(), volumes.as_ref().err().cloned()];
+    for problem in problems.into_iter().flatten().flatten() {
+        refusal.push(ProblemKind::Unmet, problem);
     }
     let provided = variables::from_env(&app.variables, env);
     match variables::resolve(&app.variables, &provided) {
@@ -133,7 +140,13 @@ pub(crate) fn check(image: &Image, env: &[(String, String)]) -> Result<(), LoadE
             }
         }
     }
-    Ok(refusal.or(())?)
+    Ok(refusal.or(volumes.unwrap_or_default())?)
+}
+
+/// The names of the application's components.
+pub(crate) fn ids(image: &Image) -> Vec<String> {
+    let components = image.app.components.iter();
+    components.map(|component| component.id.clone()).collect()
 }
 
 fn assign(
@@ -142,6 +155,7 @@ fn assign(
     spec: &BundleSpec,
     options: &Options,
     work: &Path,
+    volumes: &[Grant],
 ) -> Result<Assignment, Error> {
     let folder = compile::cache_dir(options.cache_dir.as_ref());
     let compiler = Compiler::open(&folder, &daemon.reaper)?;
@@ -176,12 +190,15 @@ fn assign(
     for warning in &image.app.warnings {
         tracing::warn!(app = image.app.name, "{warning}");
     }
+    let volumes = volumes.iter().map(Grant::seal);
+    let volumes = volumes.collect::<anyhow::Result<_>>()?;
     let ca_roots = CA_FILES.iter().find_map(|path| File::open(path).ok());
     let lockfile = image.lockfile().to_vec();
     Ok(Assignment {
         lockfile,
         env: spec.env(),
         components,
+        volumes,
         concurrency,
         ca_roots,
         processors: spec.processors(),

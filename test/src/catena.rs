@@ -64,6 +64,14 @@ impl Catena {
         self
     }
 
+    /// Mounts a folder (`--mount`); `guest` is where, and how.
+    pub fn mount(mut self, folder: &Path, guest: &str) -> Self {
+        self.arguments.push("--mount".into());
+        let mount = format!("{}:{guest}", folder.display());
+        self.arguments.push(mount.into());
+        self
+    }
+
     /// Gives the app's variable a value.
     pub fn variable(self, name: &str, value: &str) -> Self {
         self.env(&format!("SPIN_VARIABLE_{}", name.to_uppercase()), value)

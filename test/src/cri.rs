@@ -5,9 +5,11 @@
 mod container;
 mod network;
 mod pod;
+mod volume;
 
 pub use container::{Container, LogLine, Started};
 pub use pod::{Pod, Sandbox};
+pub use volume::Volume;
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -24,8 +24,9 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (image, verdict) = match Image::from_path(&args.image) {
         Ok(image) => {
-            let verdict = image.verify().and_then(|()| workload::check(&image, &[]));
-            (Some(image), verdict)
+            let verdict = image.verify();
+            let verdict = verdict.and_then(|()| workload::check(&image, &[], &[], &[]));
+            (Some(image), verdict.map(drop))
         }
         // What was not even found has no verdict.
         Err(error @ LoadError::Io { .. }) => return Err(error.into()),

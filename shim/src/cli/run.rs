@@ -8,13 +8,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use catena_runtime::compile::{CompileCache, compile};
-use catena_runtime::config::{Config, RuntimeConfig};
+use catena_runtime::config::{Config, RuntimeConfig, mount_point};
 use catena_runtime::engine::Concurrency;
 use catena_runtime::image::{Image, componentize};
 use catena_runtime::server::{self, ComponentInput, Input, Server};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::compile::wasm_digests;
+use crate::volumes::{self, Grant, Mount, Source};
 use crate::{log, workload};
 
 /// Names a place for compiled code other than the user's cache folder.
@@ -36,6 +37,9 @@ pub(super) struct Args {
     /// Where key-value stores and SQLite databases keep their files
     #[arg(long, value_name = "FOLDER", default_value = ".spin")]
     state_dir: PathBuf,
+    /// A folder for every component to see at GUEST; read-only without `:rw`
+    #[arg(long = "mount", value_name = "HOST:GUEST[:rw]", value_parser = mount)]
+    mounts: Vec<Mount>,
 }
 
 /// Serves until Ctrl-C.
@@ -47,7 +51,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     for warning in &image.app.warnings {
         tracing::warn!("{warning}");
     }
-    workload::check(&image, &env)?;
+    let volumes = workload::check(&image, &env, &args.mounts, &workload::ids(&image))?;
+    let volumes = volumes.iter().map(Grant::open);
+    let volumes = volumes.collect::<anyhow::Result<_>>()?;
 
     let folder = tempfile::tempdir().context("making a folder for the components' files")?;
     let (concurrency, components) = prepare(&image, folder.path())?;
@@ -62,6 +68,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         concurrency,
         config,
         env,
+        volumes,
         ca_roots,
         runtime_config: runtime_config(args.runtime_config.as_deref())?,
         state_dir: args.state_dir.clone(),
@@ -124,15 +131,49 @@ fn prepare(image: &Image, folder: &Path) -> anyhow::Result<(Concurrency, Vec<Com
     Ok((concurrency, components))
 }
 
-/// What the container's environment would be. The last word counts.
+/// What the container's environment would be. The last word counts. What is mounted is meant to be
+/// seen, unless the environment says by whom.
 fn environment(args: &Args) -> Vec<(String, String)> {
     let own = std::env::vars().filter(|(name, _)| {
         (name.starts_with("SPIN_") || name.starts_with("CATENA_")) && name != CACHE_DIR
     });
     let listen = ("SPIN_HTTP_LISTEN_ADDR".to_owned(), args.listen.to_string());
-    own.chain([listen])
-        .chain(args.env.iter().cloned())
-        .collect()
+    let env = own.chain([listen]).chain(args.env.iter().cloned());
+    let mut env: Vec<_> = env.collect();
+    if !args.mounts.is_empty() && !env.iter().any(|(name, _)| name == volumes::NAME) {
+        let seen = args.mounts.iter().map(|mount| {
+            let mode = if mount.writable { "rw" } else { "ro" };
+            format!("{}:{mode}", mount.place)
+        });
+        let seen: Vec<_> = seen.collect();
+        env.push((volumes::NAME.to_owned(), seen.join(",")));
+    }
+    env
+}
+
+/// `HOST:GUEST[:rw]`.
+fn mount(text: &str) -> Result<Mount, String> {
+    let (rest, writable) = match text.strip_suffix(":rw") {
+        Some(rest) => (rest, true),
+        None => (text.strip_suffix(":ro").unwrap_or(text), false),
+    };
+    let (host, guest) = rest
+        .rsplit_once(':')
+        .filter(|(host, _)| !host.is_empty())
+        .ok_or("write it as HOST:GUEST or HOST:GUEST:rw")?;
+    let place = mount_point(guest).map_err(|reason| format!("{guest:?} {reason}"))?;
+    if place.contains(',') {
+        return Err(format!("{guest:?} holds a comma; choose another place"));
+    }
+    if !Path::new(host).is_dir() {
+        return Err(format!("{host} is no folder; name one"));
+    }
+    Ok(Mount {
+        place,
+        source: Source::Path(host.into()),
+        writable,
+        deep: true,
+    })
 }
 
 fn cache_dir() -> anyhow::Result<PathBuf> {
@@ -182,5 +223,22 @@ mod tests {
     fn a_variable_is_a_name_and_a_value() {
         assert_eq!(pair("A=b=c").unwrap(), ("A".to_owned(), "b=c".to_owned()));
         assert!(pair("A").is_err() && pair("=b").is_err());
+    }
+
+    #[test]
+    fn a_mount_is_a_folder_and_a_place() {
+        let read = |text: &str| mount(text).map(|mount| (mount.place, mount.writable));
+        assert_eq!(read("/tmp:/data"), Ok(("/data".to_owned(), false)));
+        assert_eq!(read("/tmp:/data/:rw"), Ok(("/data".to_owned(), true)));
+        for bad in [
+            "/tmp",
+            ":/data",
+            "/tmp:data",
+            "/tmp:/",
+            "/tmp/none:/data",
+            "/tmp:rw",
+        ] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
     }
 }

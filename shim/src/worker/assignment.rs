@@ -7,6 +7,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use anyhow::Context as _;
 use catena_runtime::engine::Concurrency;
+use catena_runtime::server::Volume;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,8 @@ pub(crate) struct Assignment {
     pub(crate) env: Vec<(String, String)>,
     /// The components' code and files.
     pub(crate) components: Vec<ComponentFiles>,
+    /// The folders of the container that they see.
+    pub(crate) volumes: Vec<Volume>,
     /// The kind of engine that their code is for.
     pub(crate) concurrency: Concurrency,
     /// The host's certificate authorities.
@@ -56,6 +59,8 @@ struct Description {
     env: Vec<(String, String)>,
     /// Each component's name, and whether it has files.
     components: Vec<(String, bool)>,
+    /// Each volume's path, whether it may be written to, and who sees it.
+    volumes: Vec<(String, bool, Vec<String>)>,
     concurrency: Concurrency,
     ca_roots: bool,
     processors: Option<usize>,
@@ -80,6 +85,11 @@ impl Assignment {
                 .iter()
                 .map(|component| (component.id.clone(), component.files.is_some()))
                 .collect(),
+            volumes: self
+                .volumes
+                .iter()
+                .map(|one| (one.path.clone(), one.writable, one.components.clone()))
+                .collect(),
             concurrency: self.concurrency,
             ca_roots: self.ca_roots.is_some(),
             processors: self.processors,
@@ -94,6 +104,7 @@ impl Assignment {
             files.push(component.code.as_fd());
             files.extend(component.files.as_ref().map(|folder| folder.as_fd()));
         }
+        files.extend(self.volumes.iter().map(|volume| volume.folder.as_fd()));
         let mut more = files.len();
         for parcel in files.chunks(FILES_PER_MESSAGE) {
             more -= parcel.len();
@@ -131,10 +142,20 @@ impl Assignment {
             let files = if has_files { Some(next()?) } else { None };
             components.push(ComponentFiles { id, code, files });
         }
+        let mut volumes = Vec::new();
+        for (path, writable, components) in description.volumes {
+            volumes.push(Volume {
+                path,
+                folder: File::from(next()?),
+                writable,
+                components,
+            });
+        }
         Ok(Assignment {
             lockfile: description.lockfile.into_bytes(),
             env: description.env,
             components,
+            volumes,
             concurrency: description.concurrency,
             ca_roots,
             processors: description.processors,
@@ -163,6 +184,12 @@ mod tests {
             lockfile: b"{}".to_vec(),
             env: vec![("A".into(), "b".into())],
             components: components.collect(),
+            volumes: vec![Volume {
+                path: "/data".into(),
+                folder: file("volume"),
+                writable: true,
+                components: vec!["c1".into()],
+            }],
             concurrency: Concurrency::On,
             ca_roots: Some(file("roots")),
             processors: Some(2),
@@ -188,6 +215,11 @@ mod tests {
         assert_eq!(received.processors, Some(2));
         assert_eq!(received.run, sent.run);
         assert_eq!(text(received.ca_roots.unwrap()), "roots");
+        for volume in received.volumes {
+            assert_eq!((volume.path.as_str(), volume.writable), ("/data", true));
+            assert_eq!(volume.components, ["c1"]);
+            assert_eq!(text(volume.folder), "volume");
+        }
         assert_eq!(received.components.len(), 300);
         for (number, component) in received.components.into_iter().enumerate() {
             assert_eq!(component.id, format!("c{number}"));

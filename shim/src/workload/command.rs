@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use catena_runtime::image::{Image, Interface, Purpose};
 use oci_spec::runtime::Process;
 
-use super::{ask, assign, check, find};
+use super::{ask, assign, check, find, ids};
 use crate::container::Container;
 use crate::daemon::Daemon;
 use crate::error::Error;
@@ -29,9 +29,12 @@ pub(crate) async fn command(
         let image = find(known, spec, &rootfs)?;
         let image = image.context("the container's application is no longer there")?;
         let args = process.args().clone().unwrap_or_default();
+        // The settings may name the application's components also where a file is executed.
+        let mut named = ids(&image);
         let (image, component) = choose(image, &rootfs, process.cwd(), &args)?;
-        check(&image, &spec.env())?;
-        let mut assignment = assign(daemon, &image, spec, container.options(), work)?;
+        named.push(component.clone());
+        let volumes = check(&image, &spec.env(), &spec.mounts(), &named)?;
+        let mut assignment = assign(daemon, &image, spec, container.options(), work, &volumes)?;
         assignment.run = Some(Run {
             component,
             args,

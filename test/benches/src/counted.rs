@@ -123,6 +123,7 @@ pub(crate) fn serve(guest: &Path) -> Result<()> {
             concurrency,
             config,
             env: Vec::new(),
+            volumes: Vec::new(),
             ca_roots: None,
         })?;
         let bound = server.bind().await?;

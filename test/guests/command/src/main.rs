@@ -1,6 +1,6 @@
 //! A command: prints its arguments and environment to stdout, a line to stderr, then does what the variables
-//! say: `READ` (its input comes back), `CALL` (a URL to call; where it is a component), `SLEEP` (milliseconds), `EXIT`
-//! (a code).
+//! say: `READ` (its input comes back), `SHOW` (a file to print), `CALL` (a URL to call; where it is a component), `SLEEP`
+//! (milliseconds), `EXIT` (a code).
 //! Built for wasip1 it is a core module with `_start`; for wasip2, a component.
 
 use std::time::Duration;
@@ -16,6 +16,12 @@ fn main() {
     if std::env::var("READ").is_ok() {
         for line in std::io::stdin().lines().map_while(Result::ok) {
             println!("read: {line}");
+        }
+    }
+    if let Ok(path) = std::env::var("SHOW") {
+        match std::fs::read_to_string(path) {
+            Ok(text) => println!("shown: {text}"),
+            Err(error) => println!("not shown: {error}"),
         }
     }
     #[cfg(target_env = "p2")]

@@ -3,6 +3,7 @@
 
 mod body;
 mod call;
+mod files;
 #[path = "../../probe/src/json.rs"]
 mod json;
 #[path = "../../probe/src/query.rs"]
@@ -63,6 +64,9 @@ async fn answer(request: Request, count: u32) -> Result<Response, ErrorCode> {
         }
         "/large" => Ok(body::large(query.number("bytes", 1 << 20))),
         "/drip" => Ok(drip(&query)),
+        "/env" => Ok(files::environment()),
+        "/file" => Ok(files::file(&query).await),
+        "/write" => Ok(files::write(&query).await),
         "/call" => call::pass(request, &query).await,
         "/report" => call::report(&query).await,
         "/duplex" => call::duplex(request, &query).await,

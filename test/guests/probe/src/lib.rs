@@ -7,6 +7,7 @@ mod call;
 mod json;
 mod misbehave;
 mod query;
+mod raw;
 mod see;
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -35,6 +36,8 @@ impl wasip2::exports::http::incoming_handler::Guest for Probe {
             "/env" => see::environment(out),
             "/file" => see::file(out, &query),
             "/write" => see::write(out, &query),
+            "/folders" => raw::folders(out),
+            "/raw" => raw::act(out, &query),
             "/tcp" => see::tcp(out, &query),
             // Bodies.
             "/echo" => {
