@@ -2,8 +2,10 @@
 //! counts CPU time in nanoseconds, version 2 in microseconds, and each has its own message.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
+use anyhow::Context as _;
 use containerd_shim::protos::cgroups::metrics as v1;
 use containerd_shim::protos::cgroups_v2::metrics as v2;
 #[cfg(test)]
@@ -14,53 +16,68 @@ use containerd_shim::util::convert_to_any;
 
 use crate::cgroup::{Cgroup, number};
 
-/// What a file says that stands for "no limit" in version 1.
+/// What stands for "no limit".
 const UNLIMITED: u64 = u64::MAX;
 
 /// The usage of one container, as containerd wants it.
 pub(crate) fn collect(cgroup: &Cgroup) -> anyhow::Result<Any> {
     let metrics: Box<dyn MessageDyn> = match cgroup {
-        Cgroup::V1(_) => Box::new(version_1(cgroup)),
-        Cgroup::V2(folder) => Box::new(version_2(folder)),
+        Cgroup::V1(_) => Box::new(version_1(cgroup)?),
+        Cgroup::V2(folder) => Box::new(version_2(folder)?),
     };
     Ok(convert_to_any(metrics)?)
 }
 
-fn version_1(cgroup: &Cgroup) -> v1::Metrics {
-    let read = |controller: &str, file: &str| -> String {
+/// What a file says; nothing where there is none, since not every kernel and every node counts everything.
+fn read(folder: &Path, file: &str) -> anyhow::Result<String> {
+    match fs::read_to_string(folder.join(file)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        other => other.with_context(|| format!("reading {file} of the container's cgroup")),
+    }
+}
+
+/// The one number in a file, as `read` has it.
+fn value(text: &str, file: &str) -> anyhow::Result<u64> {
+    match text.trim() {
+        "" => Ok(0),
+        "max" => Ok(UNLIMITED),
+        text => text
+            .parse()
+            .with_context(|| format!("{file} of the container's cgroup says {text:?}")),
+    }
+}
+
+fn version_1(cgroup: &Cgroup) -> anyhow::Result<v1::Metrics> {
+    let read = |controller: &str, file: &str| -> anyhow::Result<String> {
         let folder = cgroup.folder(controller);
-        folder
-            .and_then(|folder| fs::read_to_string(folder.join(file)).ok())
-            .unwrap_or_default()
+        folder.map_or(Ok(String::new()), |folder| read(folder, file))
     };
-    let value = |controller: &str, file: &str| -> u64 {
-        read(controller, file).trim().parse().unwrap_or(0)
-    };
+    let value = |controller: &str, file: &str| value(&read(controller, file)?, file);
 
     let mut metrics = v1::Metrics::new();
     metrics.cpu = MessageField::some(v1::CPUStat {
-        usage: MessageField::some(cpu_usage(&read, &value)),
-        throttling: MessageField::some(throttling(&read("cpu", "cpu.stat"))),
+        usage: MessageField::some(cpu_usage(&read, &value)?),
+        throttling: MessageField::some(throttling(&read("cpu", "cpu.stat")?)),
         ..Default::default()
     });
 
     let entry = |prefix: &str| {
-        MessageField::some(v1::MemoryEntry {
-            limit: value("memory", &format!("{prefix}.limit_in_bytes")),
-            usage: value("memory", &format!("{prefix}.usage_in_bytes")),
-            max: value("memory", &format!("{prefix}.max_usage_in_bytes")),
-            failcnt: value("memory", &format!("{prefix}.failcnt")),
+        anyhow::Ok(MessageField::some(v1::MemoryEntry {
+            limit: value("memory", &format!("{prefix}.limit_in_bytes"))?,
+            usage: value("memory", &format!("{prefix}.usage_in_bytes"))?,
+            max: value("memory", &format!("{prefix}.max_usage_in_bytes"))?,
+            failcnt: value("memory", &format!("{prefix}.failcnt"))?,
             ..Default::default()
-        })
+        }))
     };
-    let mut memory = memory_stat(&read("memory", "memory.stat"));
-    memory.usage = entry("memory");
-    memory.swap = entry("memory.memsw");
-    memory.kernel = entry("memory.kmem");
-    memory.kernel_tcp = entry("memory.kmem.tcp");
+    let mut memory = memory_stat(&read("memory", "memory.stat")?);
+    memory.usage = entry("memory")?;
+    memory.swap = entry("memory.memsw")?;
+    memory.kernel = entry("memory.kmem")?;
+    memory.kernel_tcp = entry("memory.kmem.tcp")?;
     metrics.memory = MessageField::some(memory);
 
-    let oom = read("memory", "memory.oom_control");
+    let oom = read("memory", "memory.oom_control")?;
     metrics.memory_oom_control = MessageField::some(v1::MemoryOomControl {
         oom_kill_disable: number(&oom, "oom_kill_disable").unwrap_or(0),
         under_oom: number(&oom, "under_oom").unwrap_or(0),
@@ -68,26 +85,31 @@ fn version_1(cgroup: &Cgroup) -> v1::Metrics {
         ..Default::default()
     });
     metrics.pids = MessageField::some(v1::PidsStat {
-        current: value("pids", "pids.current"),
-        limit: value("pids", "pids.max"),
+        current: value("pids", "pids.current")?,
+        limit: processes_limit(value("pids", "pids.max")?),
         ..Default::default()
     });
-    metrics
+    Ok(metrics)
+}
+
+/// No limit is 0 here, as runc tells it.
+fn processes_limit(limit: u64) -> u64 {
+    if limit == UNLIMITED { 0 } else { limit }
 }
 
 fn cpu_usage(
-    read: &impl Fn(&str, &str) -> String,
-    value: &impl Fn(&str, &str) -> u64,
-) -> v1::CPUUsage {
-    let times = read("cpuacct", "cpuacct.stat");
+    read: &impl Fn(&str, &str) -> anyhow::Result<String>,
+    value: &impl Fn(&str, &str) -> anyhow::Result<u64>,
+) -> anyhow::Result<v1::CPUUsage> {
+    let times = read("cpuacct", "cpuacct.stat")?;
     let ticks = |key: &str| {
         number(&times, key)
             .unwrap_or(0)
             .saturating_mul(nanoseconds_per_tick())
     };
-    let per_cpu = read("cpuacct", "cpuacct.usage_percpu");
-    v1::CPUUsage {
-        total: value("cpuacct", "cpuacct.usage"),
+    let per_cpu = read("cpuacct", "cpuacct.usage_percpu")?;
+    Ok(v1::CPUUsage {
+        total: value("cpuacct", "cpuacct.usage")?,
         user: ticks("user"),
         kernel: ticks("system"),
         per_cpu: per_cpu
@@ -95,7 +117,7 @@ fn cpu_usage(
             .filter_map(|text| text.parse().ok())
             .collect(),
         ..Default::default()
-    }
+    })
 }
 
 fn throttling(stat: &str) -> v1::Throttle {
@@ -146,16 +168,12 @@ fn memory_stat(stat: &str) -> v1::MemoryStat {
     }
 }
 
-fn version_2(folder: &Path) -> v2::Metrics {
-    let read = |file: &str| fs::read_to_string(folder.join(file)).unwrap_or_default();
-    // "max" stands for no limit.
-    let value = |file: &str| match read(file).trim() {
-        "max" => UNLIMITED,
-        text => text.parse().unwrap_or(0),
-    };
+fn version_2(folder: &Path) -> anyhow::Result<v2::Metrics> {
+    let read = |file: &str| read(folder, file);
+    let value = |file: &str| value(&read(file)?, file);
     let mut metrics = v2::Metrics::new();
 
-    let cpu = read("cpu.stat");
+    let cpu = read("cpu.stat")?;
     let time = |key: &str| number(&cpu, key).unwrap_or(0);
     metrics.cpu = MessageField::some(v2::CPUStat {
         usage_usec: time("usage_usec"),
@@ -167,7 +185,7 @@ fn version_2(folder: &Path) -> v2::Metrics {
         ..Default::default()
     });
 
-    let stat = read("memory.stat");
+    let stat = read("memory.stat")?;
     let field = |key: &str| number(&stat, key).unwrap_or(0);
     metrics.memory = MessageField::some(v2::MemoryStat {
         anon: field("anon"),
@@ -189,15 +207,15 @@ fn version_2(folder: &Path) -> v2::Metrics {
         slab_unreclaimable: field("slab_unreclaimable"),
         pgfault: field("pgfault"),
         pgmajfault: field("pgmajfault"),
-        usage: value("memory.current"),
-        usage_limit: value("memory.max"),
-        max_usage: value("memory.peak"),
-        swap_usage: value("memory.swap.current"),
-        swap_limit: value("memory.swap.max"),
+        usage: value("memory.current")?,
+        usage_limit: value("memory.max")?,
+        max_usage: value("memory.peak")?,
+        swap_usage: value("memory.swap.current")?,
+        swap_limit: value("memory.swap.max")?,
         ..Default::default()
     });
 
-    let events = read("memory.events");
+    let events = read("memory.events")?;
     let count = |key: &str| number(&events, key).unwrap_or(0);
     metrics.memory_events = MessageField::some(v2::MemoryEvents {
         low: count("low"),
@@ -208,14 +226,11 @@ fn version_2(folder: &Path) -> v2::Metrics {
         ..Default::default()
     });
     metrics.pids = MessageField::some(v2::PidsStat {
-        current: value("pids.current"),
-        // No limit is 0 here, as runc tells it.
-        limit: Some(value("pids.max"))
-            .filter(|limit| *limit != UNLIMITED)
-            .unwrap_or(0),
+        current: value("pids.current")?,
+        limit: processes_limit(value("pids.max")?),
         ..Default::default()
     });
-    metrics
+    Ok(metrics)
 }
 
 /// `cpuacct.stat` counts in clock ticks.
@@ -315,5 +330,11 @@ mod tests {
         assert_eq!(metrics.memory.inactive_file, 3);
         assert_eq!(metrics.memory_events.oom_kill, 1);
         assert_eq!((metrics.pids.current, metrics.pids.limit), (6, 0));
+
+        // What is there and cannot be understood is not nothing.
+        fs::write(folder.path().join("memory.current"), "much\n").unwrap();
+        let error = collect(&Cgroup::V2(folder.path().into())).unwrap_err();
+        let error = format!("{error:#}");
+        assert!(error.contains("memory.current"), "{error}");
     }
 }
