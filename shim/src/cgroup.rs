@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+pub(crate) mod devices;
 mod freezer;
 mod oom;
 
@@ -19,6 +20,11 @@ pub(crate) use oom::OomWatch;
 /// How often SIGKILL is sent to those who are still there, and how long it is given each time.
 const KILL_PASSES: usize = 10;
 const KILL_PAUSE: Duration = Duration::from_millis(10);
+
+/// Whether this node has version 2 and nothing else.
+pub(crate) fn is_version_2() -> bool {
+    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+}
 
 /// Where a container's cgroup is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,17 +149,32 @@ impl Cgroup {
         file.is_ok_and(|mut file| file.write_all(b"1").is_ok())
     }
 
-    /// How many processes the kernel killed here for want of memory.
-    pub(crate) fn oom_kills(&self) -> u64 {
+    /// How many processes the kernel killed here for want of memory; `None` where it does not count, or does no longer,
+    /// for the cgroup is gone.
+    pub(crate) fn oom_kills(&self) -> anyhow::Result<Option<u64>> {
         let file = match self {
             Cgroup::V1(_) => "memory.oom_control",
             Cgroup::V2(_) => "memory.events",
         };
-        let text = self
-            .folder("memory")
-            .and_then(|folder| fs::read_to_string(folder.join(file)).ok());
-        text.and_then(|text| number(&text, "oom_kill")).unwrap_or(0)
+        let Some(folder) = self.folder("memory") else {
+            return Ok(None);
+        };
+        let path = folder.join(file);
+        let place = || format!("reading {}", path.display());
+        match fs::read_to_string(&path) {
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(error).with_context(place),
+            Ok(text) => {
+                let count = number(&text, "oom_kill").context("it does not count oom_kill");
+                count.map(Some).with_context(place)
+            }
+        }
     }
+}
+
+/// Whether it says that a cgroup is not there, or not any more.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
 }
 
 /// The number behind `key` in a file of `key value` lines.
@@ -168,9 +189,6 @@ pub(crate) fn number(text: &str, key: &str) -> Option<u64> {
 }
 
 fn collect(folder: &Path, found: &mut Vec<i32>) -> io::Result<()> {
-    let missing = |error: &io::Error| {
-        error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
-    };
     let entries = match fs::read_to_string(folder.join("cgroup.procs")) {
         Ok(text) => {
             found.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()));
@@ -179,7 +197,7 @@ fn collect(folder: &Path, found: &mut Vec<i32>) -> io::Result<()> {
         Err(error) => Err(error),
     };
     let entries = match entries {
-        Err(error) if missing(&error) => return Ok(()),
+        Err(error) if is_gone(&error) => return Ok(()),
         other => other?,
     };
     for entry in entries {
@@ -314,7 +332,17 @@ mod tests {
     #[test]
     fn oom_kills_are_counted() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("memory.events"), "oom 3\noom_kill 2\n").unwrap();
-        assert_eq!(Cgroup::V2(folder.path().into()).oom_kills(), 2);
+        let events = folder.path().join("memory.events");
+        let cgroup = Cgroup::V2(folder.path().into());
+        assert_eq!(cgroup.oom_kills().unwrap(), None);
+        fs::write(&events, "oom 3\noom_kill 2\n").unwrap();
+        assert_eq!(cgroup.oom_kills().unwrap(), Some(2));
+        // What cannot be understood is not nothing.
+        fs::write(&events, "oom 3\n").unwrap();
+        let error = format!("{:#}", cgroup.oom_kills().unwrap_err());
+        assert!(
+            error.contains("memory.events: it does not count"),
+            "{error}"
+        );
     }
 }

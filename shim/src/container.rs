@@ -111,12 +111,14 @@ impl Container {
             exit = exit => exit.unwrap_or_else(|_| Exit::lost()),
             never = self.watch_memory(&daemon) => match never {},
         };
+        // At once: systemd removes a cgroup of its own as soon as that is empty.
+        let memory_ran_out = self.memory_ran_out();
         if !self.parts.own_pid_namespace {
             self.end_rest().await;
         }
         self.execs_end().await;
         let _order = self.order.lock().await;
-        if self.cgroup.oom_kills() > 0 && !self.oom_told.load(Ordering::Relaxed) {
+        if memory_ran_out && !self.oom_told.load(Ordering::Relaxed) {
             self.tell_oom(&daemon);
         }
         daemon.publisher.publish(TaskExit {
@@ -132,17 +134,30 @@ impl Container {
 
     /// Tells containerd whenever the kernel runs out of the container's memory.
     async fn watch_memory(&self, daemon: &Daemon) -> Infallible {
-        match OomWatch::start(&self.cgroup) {
-            Ok(Some(mut watch)) => {
-                while watch.next().await.is_some() {
+        let watched = async {
+            if let Some(mut watch) = OomWatch::start(&self.cgroup)? {
+                while watch.next().await?.is_some() {
                     self.tell_oom(daemon);
                 }
             }
-            Ok(None) => {}
+            anyhow::Ok(())
+        };
+        if let Err(error) = watched.await {
             // What the kernel counted is looked at in the end all the same.
-            Err(error) => tracing::warn!(id = self.parts.id, "watching the memory: {error:#}"),
+            tracing::warn!(id = self.parts.id, "watching the memory: {error:#}");
         }
         std::future::pending().await
+    }
+
+    /// Whether the kernel has ended a process for want of memory, as far as it can be asked.
+    fn memory_ran_out(&self) -> bool {
+        match self.cgroup.oom_kills() {
+            Ok(count) => count.is_some_and(|count| count > 0),
+            Err(error) => {
+                tracing::warn!(id = self.parts.id, "whether memory ran out: {error:#}");
+                false
+            }
+        }
     }
 
     fn tell_oom(&self, daemon: &Daemon) {
@@ -290,13 +305,14 @@ impl Container {
     }
 
     /// Changes its limits.
-    pub(crate) async fn update(&self, resources: LinuxResources) -> Result<(), Error> {
+    pub(crate) async fn update(&self, mut resources: LinuxResources) -> Result<(), Error> {
         let _order = self.order.lock().await;
         if self.standing.exit().is_some() {
             return Err(self.misplaced("has ended, so its limits cannot be changed"));
         }
-        let state = self.state_folder();
-        let applied = tokio::task::spawn_blocking(move || update::apply(state, &resources));
+        let (state, cgroup) = (self.state_folder(), self.cgroup.clone());
+        let apply = move || update::apply(state, &cgroup, &mut resources);
+        let applied = tokio::task::spawn_blocking(apply);
         Ok(applied.await.context("changing the container's limits")??)
     }
 

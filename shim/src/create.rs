@@ -9,6 +9,7 @@ use containerd_shim::protos::api::CreateTaskRequest;
 use containerd_shim::protos::events::task::{TaskCreate, TaskIO};
 use containerd_shim::protos::protobuf::MessageField;
 
+use crate::cgroup::is_version_2;
 use crate::channel::{AsyncChannel, Channel};
 use crate::container::{Container, Parts, remove_folder, work_folder};
 use crate::daemon::Daemon;
@@ -32,6 +33,7 @@ pub(crate) async fn create(
     let bundle = PathBuf::from(&request.bundle);
     let options = Options::from_any(request.options.as_ref())?;
     let spec = BundleSpec::load(&bundle)?;
+    refuse_slice_of_version_1(&spec)?;
 
     let (known, rootfs) = tokio::join!(
         workload::ask(daemon, &request.id, &spec),
@@ -73,7 +75,8 @@ pub(crate) async fn create(
         id: request.id.clone(),
         bundle: helper_bundle,
         root: work.path.clone(),
-        systemd_cgroup: options.systemd_cgroup,
+        // The name alone tells too: containerd 1.6 passes options in a file only.
+        systemd_cgroup: options.systemd_cgroup || spec.is_in_slice(),
         worker: worker.is_some(),
         terminal: request.terminal,
     };
@@ -111,6 +114,18 @@ fn refuse_unsupported(request: &CreateTaskRequest) -> Result<(), Error> {
     if !request.checkpoint.is_empty() {
         return Err(Error::Unimplemented(
             "restoring a checkpoint is not supported by catena".to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// libcontainer asks systemd with version 2 only; the container would be in none of its pod's cgroups.
+fn refuse_slice_of_version_1(spec: &BundleSpec) -> Result<(), Error> {
+    if spec.is_in_slice() && !is_version_2() {
+        return Err(Error::FailedPrecondition(
+            "the container's cgroup is to be systemd's, which takes version 2 of cgroups, and this \
+             node has version 1: give the kubelet the cgroup driver cgroupfs"
+                .to_owned(),
         ));
     }
     Ok(())

@@ -23,6 +23,7 @@ use nix::sys::signal::{SigHandler, Signal, kill, signal};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
+use crate::cgroup::{Cgroup, devices};
 use crate::channel::Channel;
 use crate::worker::WorkerExecutor;
 
@@ -156,7 +157,7 @@ fn make(create: Create, files: Vec<OwnedFd>) -> Made {
         .map_err(describe)?;
     let terminal = console.map(|console| console.receive()).transpose();
     let made = terminal.and_then(|terminal| {
-        let answer = release(&mut container, create.worker)?;
+        let answer = release(&mut container, &create)?;
         Ok((answer, terminal))
     });
     if made.is_err()
@@ -170,8 +171,7 @@ fn make(create: Create, files: Vec<OwnedFd>) -> Made {
 /// Makes a further process in a container.
 fn join(exec: Exec, files: Vec<OwnedFd>) -> Made {
     let container = load(exec.root.join(&exec.id))?;
-    let config = container.bundle().join("config.json");
-    let spec = Spec::load(&config).with_context(|| format!("reading {}", config.display()))?;
+    let spec = specification(container.bundle())?;
     let filter = spec
         .linux()
         .as_ref()
@@ -224,7 +224,13 @@ fn builder(
     Ok((builder, console, channel))
 }
 
-fn release(container: &mut Container, worker: bool) -> anyhow::Result<Answer> {
+fn specification(bundle: &Path) -> anyhow::Result<Spec> {
+    let config = bundle.join("config.json");
+    Spec::load(&config).with_context(|| format!("reading {}", config.display()))
+}
+
+/// Confines a container to its devices, and lets a worker go on.
+fn release(container: &mut Container, create: &Create) -> anyhow::Result<Answer> {
     let pid = container
         .pid()
         .context("the container has no process")?
@@ -232,7 +238,8 @@ fn release(container: &mut Container, worker: bool) -> anyhow::Result<Answer> {
     // Read now: a process that has ended is in no cgroup any more.
     let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup"))
         .with_context(|| format!("reading the cgroup of process {pid}"))?;
-    if worker {
+    devices::restrict(&Cgroup::locate(&cgroups)?, &specification(&create.bundle)?)?;
+    if create.worker {
         container
             .start()
             .map_err(describe)

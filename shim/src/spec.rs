@@ -11,6 +11,7 @@ use oci_spec::runtime::{
     Spec,
 };
 
+use crate::cgroup::is_version_2;
 use crate::error::Error;
 use crate::volumes;
 
@@ -105,7 +106,16 @@ impl BundleSpec {
         let joins = self.namespaces().iter().any(|namespace| {
             namespace.typ() == LinuxNamespaceType::Pid && namespace.path().is_some()
         });
-        joins && !Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
+        joins && !is_version_2()
+    }
+
+    /// Whether its cgroup is named as systemd's: `slice:prefix:name`, as containerd does where a pod's cgroup is a slice.
+    pub(crate) fn is_in_slice(&self) -> bool {
+        let linux = self.spec.linux().as_ref();
+        let path = linux.and_then(|linux| linux.cgroups_path().as_ref()?.to_str());
+        let mut parts = path.unwrap_or_default().split(':');
+        let slice = parts.next().unwrap_or_default();
+        (slice.is_empty() || slice.ends_with(".slice")) && parts.count() == 2
     }
 
     /// How many processors the container may use, where it is limited to a share of their time.
@@ -373,6 +383,19 @@ mod tests {
         assert_eq!(spec.uid(), 7);
         assert_eq!(spec.processors(), Some(2));
         assert!(spec.has_own_pid_namespace() && !spec.is_sandbox() && !spec.has_late_hooks());
+    }
+
+    #[test]
+    fn a_cgroup_of_systemds_is_known_by_its_form() {
+        let in_slice = |path: &str| {
+            let linux = format!(r#""linux":{{"cgroupsPath":"{path}"}}"#);
+            let bundle = bundle(&format!(r#"{{"ociVersion":"1.0.2",{linux}}}"#));
+            BundleSpec::load(bundle.path()).unwrap().is_in_slice()
+        };
+        assert!(in_slice("kubepods-pod1.slice:cri-containerd:c1") && in_slice(":catena:c1"));
+        for other in ["/kubepods/pod1/c1", "/a:b:c", "c1", ""] {
+            assert!(!in_slice(other), "{other}");
+        }
     }
 
     #[test]

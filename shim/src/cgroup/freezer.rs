@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-use super::{Cgroup, number};
+use super::{Cgroup, is_gone, number};
 
 /// How long the kernel may take to stop all processes. One that waits for a disk stops later.
 const FREEZE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -71,10 +71,6 @@ impl Cgroup {
         let missing = || io::Error::new(io::ErrorKind::NotFound, "this node has no freezer cgroup");
         self.folder("freezer").ok_or_else(missing)
     }
-}
-
-fn is_gone(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ENODEV)
 }
 
 #[cfg(test)]

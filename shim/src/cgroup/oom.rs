@@ -12,18 +12,22 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::{Cgroup, number};
+use super::Cgroup;
 
 /// A watch over one cgroup.
 #[derive(Debug)]
 pub(crate) struct OomWatch {
     /// Readable when something has happened.
     told: AsyncFd<File>,
-    /// Version 1: gone when the cgroup is, which also counts as something that happens.
-    /// Version 2: where the kernel counts.
-    file: PathBuf,
-    /// Version 2: how many processes were killed when last looked.
-    seen: Option<u64>,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    /// Something happens when memory runs out, and when the cgroup goes, with this file.
+    V1 { file: PathBuf },
+    /// Something happens whenever the kernel has counted; it counts other things too.
+    V2 { cgroup: Cgroup, seen: u64 },
 }
 
 impl OomWatch {
@@ -32,7 +36,7 @@ impl OomWatch {
         let Some(folder) = cgroup.folder("memory") else {
             return Ok(None);
         };
-        let (descriptor, file, seen) = match cgroup {
+        let (descriptor, kind) = match cgroup {
             Cgroup::V1(_) => {
                 let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
                 let control = File::open(folder.join("memory.oom_control"))
@@ -40,7 +44,7 @@ impl OomWatch {
                 let file = folder.join("cgroup.event_control");
                 let request = format!("{} {}", event.as_raw_fd(), control.as_raw_fd());
                 fs::write(&file, request).context("asking to be told when memory is short")?;
-                (OwnedFd::from(event), file, None)
+                (OwnedFd::from(event), Kind::V1 { file })
             }
             Cgroup::V2(_) => {
                 let file = folder.join("memory.events");
@@ -51,7 +55,11 @@ impl OomWatch {
                 inotify
                     .add_watch(&file, AddWatchFlags::IN_MODIFY)
                     .context("watching memory.events")?;
-                (OwnedFd::from(inotify), file, Some(cgroup.oom_kills()))
+                let Some(seen) = cgroup.oom_kills()? else {
+                    return Ok(None);
+                };
+                let cgroup = cgroup.clone();
+                (OwnedFd::from(inotify), Kind::V2 { cgroup, seen })
             }
         };
         #[expect(
@@ -61,14 +69,14 @@ impl OomWatch {
         // SAFETY: a `File` owns one descriptor, always the same, until it is dropped.
         let told =
             unsafe { AsyncFd::register_with_interest(File::from(descriptor), Interest::READABLE)? };
-        Ok(Some(OomWatch { told, file, seen }))
+        Ok(Some(OomWatch { told, kind }))
     }
 
     /// Waits until memory has run out once more; `None` when the cgroup is gone.
-    pub(crate) async fn next(&mut self) -> Option<()> {
+    pub(crate) async fn next(&mut self) -> anyhow::Result<Option<()>> {
         loop {
             let mut buffer = [0; 4096];
-            let mut ready = self.told.readable().await.ok()?;
+            let mut ready = self.told.readable().await?;
             let read = ready.try_io(|file| {
                 let mut file: &File = file.get_ref();
                 file.read(&mut buffer)
@@ -76,17 +84,17 @@ impl OomWatch {
             match read {
                 Err(_) => continue,
                 Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Ok(Err(_)) => return None,
-                Ok(Ok(_)) => {}
-            }
-            let Some(seen) = self.seen else {
-                return self.file.exists().then_some(());
+                Ok(read) => read.context("hearing of the end of memory")?,
             };
-            let text = fs::read_to_string(&self.file).ok()?;
-            let now = number(&text, "oom_kill").unwrap_or(0);
-            self.seen = Some(now);
-            if now > seen {
-                return Some(());
+            let (cgroup, seen) = match &mut self.kind {
+                Kind::V1 { file } => return Ok(file.exists().then_some(())),
+                Kind::V2 { cgroup, seen } => (cgroup, seen),
+            };
+            let Some(now) = cgroup.oom_kills()? else {
+                return Ok(None);
+            };
+            if now > std::mem::replace(seen, now) {
+                return Ok(Some(()));
             }
         }
     }
@@ -104,7 +112,9 @@ mod tests {
         let cgroup = Cgroup::V2(folder.path().into());
         let mut watch = OomWatch::start(&cgroup).unwrap().unwrap();
         fs::write(&file, "oom 1\noom_kill 1\n").unwrap();
-        watch.next().await.unwrap();
+        watch.next().await.unwrap().unwrap();
+        fs::write(&file, "oom 2\n").unwrap();
+        assert!(watch.next().await.is_err());
         fs::remove_file(&file).unwrap();
         assert!(OomWatch::start(&cgroup).unwrap().is_none());
     }
