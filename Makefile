@@ -61,6 +61,16 @@ test-matrix: setup guests ## The tests of containerd and of pods, against the co
 	    $(CARGO) test $(QUICK) --exclude catena-bench --no-fail-fast --test containerd --test cri --test volumes; \
 	done
 
+# On version 1 of cgroups the same programs run as they are: only here does TEST_CGROUPS ask for systemd.
+.PHONY: test-cgroup2
+test-cgroup2: setup guests ## The tests of containerd and of pods in a virtual machine with cgroup v2 and systemd
+	command -v qemu-system-x86_64 mmdebstrap > /dev/null || \
+	  apt-get install --yes --quiet --no-install-recommends qemu-system-x86 mmdebstrap e2fsprogs
+	$(CARGO) build $(QUICK) --exclude catena-bench --bins
+	test/scripts/vm.sh $$($(CARGO) test $(QUICK) --exclude catena-bench --no-run \
+	  --test cgroups --test task --test cri --test breakage --test containerd 2>&1 \
+	  | sed -n 's/.*Executable .*(\(.*\))$$/\1/p')
+
 .PHONY: lint
 lint: ## Format, clippy with warnings denied, and deploy/
 	$(CARGO) fmt --all --check

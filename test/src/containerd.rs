@@ -29,7 +29,7 @@ use crate::leftovers::{Leftovers, Process, processes};
 use crate::output::{Lines, PATIENCE};
 use crate::pack::{self, Form, Output, Packed};
 use crate::workspace;
-use install::Places;
+use install::{Places, Pods};
 
 /// Numbers the daemons of one program.
 static STARTED: AtomicU32 = AtomicU32::new(0);
@@ -79,15 +79,17 @@ impl Containerd {
         Ok(containerd)
     }
 
-    /// Starts one that makes pods, on the network that `describe` writes into the folder it is given. Their namespace
-    /// is the one that containerd keeps for Kubernetes.
-    pub(crate) fn start_with_pods(describe: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
+    /// Starts one that makes pods, on the network that `describe` writes into the folder it is given, and with the
+    /// shim's options in the file that it names. Their namespace is the one that containerd keeps for Kubernetes.
+    pub(crate) fn start_with_pods(
+        describe: impl FnOnce(&Path) -> Result<Option<PathBuf>>,
+    ) -> Result<Self> {
         let mut containerd = Self::new()?;
         containerd.namespace = PODS.to_owned();
         let cni = containerd.path("cni");
         fs::create_dir(&cni)?;
-        describe(&cni)?;
-        containerd.prepare(Some(&cni))?;
+        let options = describe(&cni)?;
+        containerd.prepare(Some(Pods { cni, options }))?;
         containerd.launch()?;
         Ok(containerd)
     }
@@ -137,7 +139,7 @@ impl Containerd {
         self.daemon.is_some()
     }
 
-    fn prepare(&self, cni: Option<&Path>) -> Result<()> {
+    fn prepare(&self, pods: Option<Pods>) -> Result<()> {
         let bin = self.path("bin");
         fs::create_dir(&bin)?;
         std::os::unix::fs::symlink(workspace::binary()?, bin.join("containerd-shim-catena-v1"))?;
@@ -146,7 +148,7 @@ impl Containerd {
             state: &self.state,
             address: &self.address,
             opt: &self.path("opt"),
-            cni,
+            pods,
         });
         fs::write(self.path("config.toml"), config).context("writing containerd's configuration")
     }
@@ -341,7 +343,7 @@ impl Containerd {
     }
 
     /// What the daemon tells of its containers, from now on: an event a line.
-    pub fn events(&self) -> Result<Events> {
+    pub async fn events(&self) -> Result<Events> {
         let mut child = tokio::process::Command::from(self.ctr_command())
             .arg("events")
             .stdout(Stdio::piped())
@@ -350,11 +352,21 @@ impl Containerd {
             .context("starting ctr events")?;
         let stdout = child.stdout.take().context("taking stdout")?;
         let mut tasks = JoinSet::new();
-        Ok(Events {
+        let events = Events {
             lines: Lines::follow(vec![Box::new(stdout)], &mut tasks),
             _child: child,
             _tasks: tasks,
-        })
+        };
+        // It listens when it has heard of something: of a label, which nobody looks at.
+        let started = Instant::now();
+        while events.lines.count("/namespaces/update") == 0 {
+            if started.elapsed() > PATIENCE {
+                bail!("ctr events hears nothing: {}", events.lines.text());
+            }
+            self.ctr_ok(&["namespaces", "label", &self.namespace, "heard=yes"])?;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(events)
     }
 
     /// Puts another shim on its path.
@@ -399,7 +411,7 @@ impl Containerd {
             if left.is_empty() {
                 return Ok(());
             }
-            if started.elapsed() > Duration::from_secs(5) {
+            if started.elapsed() > PATIENCE {
                 bail!("left behind of {id}:\n{}", left.join("\n"));
             }
             std::thread::sleep(Duration::from_millis(50));

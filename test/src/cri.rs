@@ -2,11 +2,13 @@
 //! client of the container runtime interface. Everything in a pod, the sandbox and ordinary containers too, runs
 //! under catena. What was made is gone when it is dropped.
 
+mod cgroups;
 mod container;
 mod network;
 mod pod;
 mod volume;
 
+pub use cgroups::Driver;
 pub use container::{Container, LogLine, Started};
 pub use pod::{Pod, Sandbox};
 pub use volume::Volume;
@@ -46,19 +48,29 @@ pub struct Cri {
     client: RuntimeServiceClient<Channel>,
     images: ImageServiceClient<Channel>,
     containerd: Containerd,
+    driver: Driver,
     _network: Network,
 }
 
 impl Cri {
     /// Starts one that has the images of the sandbox and of busybox.
     pub async fn start() -> Result<Self> {
+        Self::start_with(Driver::Cgroupfs).await
+    }
+
+    /// The same, with cgroups that `driver` manages.
+    pub async fn start_with(driver: Driver) -> Result<Self> {
         let network = Network::new()?;
-        let containerd = Containerd::start_with_pods(|folder| network.describe(folder))?;
+        let containerd = Containerd::start_with_pods(|folder| {
+            network.describe(folder)?;
+            driver.options(folder)
+        })?;
         let channel = channel(&containerd).await?;
         let mut cri = Self {
             client: RuntimeServiceClient::new(channel.clone()),
             images: ImageServiceClient::new(channel),
             containerd,
+            driver,
             _network: network,
         };
         cri.is_ready().await?;
@@ -138,6 +150,11 @@ impl Cri {
     /// The client itself.
     pub fn client(&self) -> RuntimeServiceClient<Channel> {
         self.client.clone()
+    }
+
+    /// Who manages the pods' cgroups.
+    pub fn driver(&self) -> Driver {
+        self.driver
     }
 
     /// The daemon.

@@ -27,8 +27,7 @@ async fn a_killed_worker_is_an_exit_with_137() -> Result<()> {
     let (containerd, image) = Containerd::with_app("hello")?;
     let task = containerd.container(&image, "victim").start()?;
     task.address()?;
-    let events = containerd.events()?;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let events = containerd.events().await?;
     kill(Pid::from_raw(task.pid), Signal::SIGKILL)?;
     events.lines.wait_for("/tasks/exit").await?;
     task.becomes("STOPPED")?;
@@ -81,8 +80,7 @@ async fn a_crash_of_containerd_loses_no_request_and_no_event() -> Result<()> {
     let gone = Task::find(&containerd, "ended")?;
     gone.becomes("STOPPED")?;
     assert_eq!(gone.delete()?, 137);
-    let events = containerd.events()?;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let events = containerd.events().await?;
     task.kill("SIGTERM")?;
     task.becomes("STOPPED")?;
     events.lines.wait_for("/tasks/exit").await?;

@@ -278,8 +278,7 @@ fn pids_and_metrics() -> Result<()> {
 #[tokio::test]
 async fn events_come_in_order() -> Result<()> {
     let (containerd, image) = Containerd::with_app("hello")?;
-    let events = containerd.events()?;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let events = containerd.events().await?;
     let task = containerd.container(&image, "told").start()?;
     task.address()?;
     task.kill("SIGTERM")?;
@@ -420,8 +419,7 @@ async fn a_restart_of_containerd_is_survived() -> Result<()> {
     assert_eq!(task.state()?, "RUNNING");
     assert_eq!(task.address()?, address);
     assert_eq!(task.get("/").await?.status, StatusCode::OK);
-    let events = containerd.events()?;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let events = containerd.events().await?;
     task.kill("SIGTERM")?;
     task.becomes("STOPPED")?;
     events.lines.wait_for("/tasks/exit").await?;

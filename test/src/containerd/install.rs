@@ -19,14 +19,25 @@ pub struct Installation {
     version: (u32, u32, u32),
 }
 
+/// The plugins that know the runtimes, in containerd 1.x and 2.x.
+const RUNTIMES_OF_1: &str = "io.containerd.grpc.v1.cri";
+const RUNTIMES_OF_2: &str = "io.containerd.cri.v1.runtime";
+
 /// What a configuration names.
 pub(super) struct Places<'a> {
     pub(super) root: &'a Path,
     pub(super) state: &'a Path,
     pub(super) address: &'a Path,
     pub(super) opt: &'a Path,
-    /// The folder of the network's description, where pods are to be made.
-    pub(super) cni: Option<&'a Path>,
+    pub(super) pods: Option<Pods>,
+}
+
+/// What a configuration names where pods are to be made.
+pub(super) struct Pods {
+    /// The folder of the network's description.
+    pub(super) cni: PathBuf,
+    /// The file with the shim's options.
+    pub(super) options: Option<PathBuf>,
 }
 
 impl Installation {
@@ -69,7 +80,7 @@ impl Installation {
 
     pub(super) fn configuration(&self, places: &Places<'_>) -> String {
         let second = self.version.0 >= 2;
-        let pods = match places.cni {
+        let pods = match &places.pods {
             None if second => {
                 "disabled_plugins = [\"io.containerd.grpc.v1.cri\", \"io.containerd.cri.v1.images\", \
                  \"io.containerd.cri.v1.runtime\"]\n"
@@ -95,10 +106,10 @@ state = "{state}"
         );
         // It would listen at a fixed place, once per machine.
         let no_nri = "[plugins.\"io.containerd.nri.v1.nri\"]\n  disable = true\n";
-        let pods = match places.cni {
+        let pods = match &places.pods {
             None => String::new(),
-            Some(cni) if second => second_pods(cni),
-            Some(cni) => first_pods(cni),
+            Some(pods) if second => second_pods(&pods.cni) + &options(RUNTIMES_OF_2, pods),
+            Some(pods) => first_pods(&pods.cni) + &options(RUNTIMES_OF_1, pods),
         };
         if self.version >= (1, 7, 0) {
             general + no_nri + &pods
@@ -136,6 +147,17 @@ fn first_pods(cni: &Path) -> String {
     runtime_type = "io.containerd.catena.v1"
 "#,
         cni = cni.display()
+    )
+}
+
+/// The shim's options; not every containerd passes on what is not in a file.
+fn options(runtimes: &str, pods: &Pods) -> String {
+    let Some(path) = &pods.options else {
+        return String::new();
+    };
+    format!(
+        "  [plugins.\"{runtimes}\".containerd.runtimes.catena.options]\n    ConfigPath = \"{}\"\n",
+        path.display()
     )
 }
 

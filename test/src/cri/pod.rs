@@ -30,7 +30,7 @@ impl<'a> Pod<'a> {
             hostname: name.to_owned(),
             log_directory: logs.display().to_string(),
             linux: Some(v1::LinuxPodSandboxConfig {
-                cgroup_parent: format!("/{}", cri.containerd().group()),
+                cgroup_parent: cri.driver().parent(cri.containerd().group()),
                 security_context: Some(v1::LinuxSandboxSecurityContext {
                     namespace_options: Some(own_processes()),
                     seccomp: Some(runtime_default()),
