@@ -55,12 +55,12 @@ fn an_import_that_no_host_has_is_refused() -> Result<()> {
     let (containerd, image) = Containerd::with_app("unmet")?;
     let output = containerd.container(&image, "unmet").run()?;
     assert!(!output.success, "{output:?}");
-    for part in [
-        "component \"first\"",
-        "component \"second\"",
-        "failed precondition",
-    ] {
+    for part in ["component \"first\"", "component \"second\""] {
         assert!(output.stderr.contains(part), "{part} in {output:?}");
+    }
+    // The code follows the text; `ctr` 2 leaves it out.
+    if containerd.installation().version() < (2, 0, 0) {
+        assert!(output.stderr.contains("failed precondition"), "{output:?}");
     }
     let named = output.stderr.matches("example:missing/thing@1.0.0").count();
     assert_eq!(named, 2, "{output:?}");
