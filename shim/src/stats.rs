@@ -10,22 +10,21 @@ use containerd_shim::protos::cgroups::metrics as v1;
 use containerd_shim::protos::cgroups_v2::metrics as v2;
 #[cfg(test)]
 use containerd_shim::protos::protobuf::Message;
+use containerd_shim::protos::protobuf::MessageField;
 use containerd_shim::protos::protobuf::well_known_types::any::Any;
-use containerd_shim::protos::protobuf::{MessageDyn, MessageField};
-use containerd_shim::util::convert_to_any;
 
 use crate::cgroup::{Cgroup, number};
+use crate::events::any;
 
 /// What stands for "no limit".
 const UNLIMITED: u64 = u64::MAX;
 
 /// The usage of one container, as containerd wants it.
 pub(crate) fn collect(cgroup: &Cgroup) -> anyhow::Result<Any> {
-    let metrics: Box<dyn MessageDyn> = match cgroup {
-        Cgroup::V1(_) => Box::new(version_1(cgroup)?),
-        Cgroup::V2(folder) => Box::new(version_2(folder)?),
-    };
-    Ok(convert_to_any(metrics)?)
+    match cgroup {
+        Cgroup::V1(_) => any("io.containerd.cgroups.v1", &version_1(cgroup)?),
+        Cgroup::V2(folder) => any("io.containerd.cgroups.v2", &version_2(folder)?),
+    }
 }
 
 /// What a file says; nothing where there is none, since not every kernel and every node counts everything.
