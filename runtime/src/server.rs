@@ -79,8 +79,9 @@ pub struct Input {
     pub env: Vec<(String, String)>,
     /// The folders of the container that guests see.
     pub volumes: Vec<Volume>,
-    /// The certificate authorities to trust, as PEM; the system's where absent.
-    pub ca_roots: Option<Vec<u8>>,
+    /// The certificate authorities to trust, as PEM, read when a component first
+    /// makes a connection by TLS; the system's where absent.
+    pub ca_roots: Option<File>,
     /// What `/runtime-config.toml` says.
     pub runtime_config: RuntimeConfig,
     /// Where stores and databases keep their files, unless it says so.

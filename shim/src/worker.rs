@@ -30,6 +30,7 @@ mod assignment;
 mod serve;
 
 pub(crate) use assignment::{Assignment, ComponentFiles, Run};
+pub(crate) use serve::named_authorities;
 
 /// Where the worker keeps its channel.
 const CHANNEL_FD: i32 = 3;

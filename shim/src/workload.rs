@@ -193,6 +193,8 @@ fn assign(
     let volumes = volumes.iter().map(Grant::seal);
     let volumes = volumes.collect::<anyhow::Result<_>>()?;
     let ca_roots = CA_FILES.iter().find_map(|path| File::open(path).ok());
+    let ca_roots = ca_roots.map(|roots| readonly::file(&roots)).transpose();
+    let ca_roots = ca_roots.context("closing off the certificate authorities")?;
     let lockfile = image.lockfile().to_vec();
     Ok(Assignment {
         lockfile,

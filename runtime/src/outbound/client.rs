@@ -2,12 +2,14 @@
 //! HTTP/2, TLS by rustls.
 
 use std::error::Error as _;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::pin::Pin;
 use std::sync::OnceLock;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use bytes::Bytes;
 use http::uri::Scheme;
 use http::{Request, Response};
@@ -51,7 +53,7 @@ pub(crate) struct Client {
     /// Made when it is first needed: reading the certificate authorities would
     /// delay the start of every application.
     tls: OnceLock<Option<Pool<HttpsConnector<HttpConnector>>>>,
-    roots: Option<Vec<u8>>,
+    roots: Option<File>,
     timeouts: Timeouts,
 }
 
@@ -60,7 +62,7 @@ type Pool<C> = hyper_util::client::legacy::Client<C, Body>;
 impl Client {
     /// A client that trusts the certificate authorities in `roots` (PEM), or
     /// the system's where there are none.
-    pub(crate) fn new(roots: Option<Vec<u8>>, timeouts: Timeouts) -> Self {
+    pub(crate) fn new(roots: Option<File>, timeouts: Timeouts) -> Self {
         Self {
             plain: pool(tcp(timeouts)),
             tls: OnceLock::new(),
@@ -85,7 +87,7 @@ impl Client {
         let provider = rustls::crypto::ring::default_provider();
         let tls = ClientConfig::builder_with_provider(provider.into())
             .with_safe_default_protocol_versions()?
-            .with_root_certificates(root_store(self.roots.as_deref())?)
+            .with_root_certificates(root_store(self.roots.as_ref())?)
             .with_no_client_auth();
         let mut tcp = tcp(self.timeouts);
         tcp.enforce_http(false);
@@ -152,12 +154,15 @@ fn pool<C: Connect + Clone>(connector: C) -> Pool<C> {
         .build(connector)
 }
 
-fn root_store(roots: Option<&[u8]>) -> anyhow::Result<RootCertStore> {
+fn root_store(roots: Option<&File>) -> anyhow::Result<RootCertStore> {
     use rustls::pki_types::{CertificateDer, pem::PemObject};
     let mut store = RootCertStore::empty();
     match roots {
-        Some(pem) => {
-            for certificate in CertificateDer::pem_slice_iter(pem) {
+        Some(mut file) => {
+            let mut pem = Vec::new();
+            file.read_to_end(&mut pem)
+                .context("reading the file of certificate authorities")?;
+            for certificate in CertificateDer::pem_slice_iter(&pem) {
                 let certificate = certificate.map_err(|error| {
                     anyhow::anyhow!("the file of certificate authorities: {error}")
                 })?;

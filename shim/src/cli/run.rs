@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::compile::wasm_digests;
 use crate::volumes::{self, Grant, Mount, Source};
-use crate::{log, workload};
+use crate::{log, worker, workload};
 
 /// Names a place for compiled code other than the user's cache folder.
 const CACHE_DIR: &str = "CATENA_CACHE_DIR";
@@ -61,7 +61,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Config::from_env(&env).map_err(|problems| anyhow::Error::msg(problems.join("; ")))?;
     let app = image.app.clone();
     let name = app.name.clone();
-    let ca_roots = authorities(&env)?;
+    let ca_roots = worker::named_authorities(&env)?;
     let input = Input {
         app,
         components,
@@ -186,16 +186,6 @@ fn cache_dir() -> anyhow::Result<PathBuf> {
         Some(folder) => Ok(folder.join("catena")),
         None => bail!("neither XDG_CACHE_HOME nor HOME is set: name a folder with {CACHE_DIR}"),
     }
-}
-
-fn authorities(env: &[(String, String)]) -> anyhow::Result<Option<Vec<u8>>> {
-    let named = env.iter().rev().find(|(name, _)| name == "SSL_CERT_FILE");
-    let Some((_, path)) = named else {
-        return Ok(None);
-    };
-    let text = std::fs::read(path)
-        .with_context(|| format!("reading the certificate authorities from {path}"))?;
-    Ok(Some(text))
 }
 
 fn runtime_config(path: Option<&Path>) -> anyhow::Result<RuntimeConfig> {

@@ -1,7 +1,7 @@
 //! A worker at work: it loads while it waits for its word, then serves until it is told to stop.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read as _};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::thread;
 
@@ -156,23 +156,28 @@ fn runtime_config(path: &Path) -> anyhow::Result<RuntimeConfig> {
 fn certificate_authorities(
     env: &[(String, String)],
     host: Option<File>,
-) -> anyhow::Result<Option<Vec<u8>>> {
-    if let Some((_, path)) = env.iter().rev().find(|(name, _)| name == "SSL_CERT_FILE") {
-        let text = fs::read(path).with_context(|| {
-            format!("reading the certificate authorities from {path}, as SSL_CERT_FILE says")
-        })?;
-        return Ok(Some(text));
+) -> anyhow::Result<Option<File>> {
+    if let Some(named) = named_authorities(env)? {
+        return Ok(Some(named));
     }
-    if let Some(text) = CA_FILES.iter().find_map(|path| fs::read(path).ok()) {
-        return Ok(Some(text));
-    }
-    let Some(mut host) = host else {
+    let own = CA_FILES.iter().filter_map(|path| File::open(path).ok());
+    let mut own = own.filter(|file| file.metadata().is_ok_and(|found| found.is_file()));
+    Ok(own.next().or(host))
+}
+
+/// The file of certificate authorities that `SSL_CERT_FILE` names.
+pub(crate) fn named_authorities(env: &[(String, String)]) -> anyhow::Result<Option<File>> {
+    let named = env.iter().rev().find(|(name, _)| name == "SSL_CERT_FILE");
+    let Some((_, path)) = named else {
         return Ok(None);
     };
-    let mut text = Vec::new();
-    host.read_to_end(&mut text)
-        .context("reading the host's certificate authorities")?;
-    Ok(Some(text))
+    let context =
+        || format!("reading the certificate authorities from {path}, as SSL_CERT_FILE says");
+    let file = File::open(path).with_context(context)?;
+    if !file.metadata().with_context(context)?.is_file() {
+        return Err(anyhow::anyhow!("it is no file")).with_context(context);
+    }
+    Ok(Some(file))
 }
 
 fn report_failure(channel: &Channel, error: &anyhow::Error) {
