@@ -95,7 +95,7 @@ impl Engine {
     }
 
     /// The engine as wasmtime knows it.
-    pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
+    pub fn wasmtime(&self) -> &wasmtime::Engine {
         &self.inner
     }
 
@@ -166,12 +166,23 @@ fn config(limits: Option<&Limits>, concurrency: Concurrency) -> Config {
     config
 }
 
+/// A component is a few core instances: the program, its adapter, and the glue
+/// between them, which has a table too.
+const CORE_INSTANCES: u32 = 20;
+/// Memories and tables for each instance that the limits allow. Every one that
+/// might exist costs a worker some 80 bytes; [`shares`] is for who needs more.
+const MEMORIES: u32 = 1;
+const TABLES: u32 = 2;
+
+/// How many instances' part of the pool one instance of `component` takes.
+pub(crate) fn shares(component: &Component) -> u32 {
+    component.resources_required().map_or(1, |required| {
+        let memories = required.num_memories.div_ceil(MEMORIES);
+        memories.max(required.num_tables.div_ceil(TABLES)).max(1)
+    })
+}
+
 fn pool(limits: &Limits) -> PoolingAllocationConfig {
-    // A component is a few core instances: the program, its adapter, and the
-    // glue between them. Only memories, tables and stacks reserve addresses.
-    const CORE_INSTANCES: u32 = 20;
-    const TABLES: u32 = 4;
-    const MEMORIES: u32 = 2;
     // What stays resident in a freed slot is reset by memset, which costs far
     // less than giving the pages back and faulting them in again.
     const KEEP_MEMORY: usize = 2 << 20;

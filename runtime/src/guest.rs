@@ -21,7 +21,7 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
 
 use crate::call::{Call, CallError, CommandLine};
-use crate::engine::{Engine, InFlight, Ticker, plain};
+use crate::engine::{Engine, InFlight, Ticker, plain, shares};
 use crate::host::stdio::Output;
 use crate::host::{Hooks, State};
 use crate::life::Life;
@@ -50,8 +50,11 @@ pub(crate) enum Exports {
 pub(crate) struct Commons {
     pub(crate) engine: Engine,
     pub(crate) ticker: Ticker,
-    /// One permit an instance that exists, at work or on a shelf.
+    /// One permit for each of the [`shares`] of an instance that exists, at work
+    /// or on a shelf.
     pub(crate) instances: Arc<Semaphore>,
+    /// How many permits there are.
+    pub(crate) max_instances: u32,
     /// Told when a request found no permit.
     pub(crate) pressure: Notify,
     /// Requests that wait for a permit.
@@ -104,6 +107,8 @@ pub(crate) struct Guest {
     pub(crate) id: String,
     pub(crate) exports: Exports,
     pub(crate) commons: Arc<Commons>,
+    /// Permits that one instance takes.
+    shares: u32,
     env: Vec<(String, String)>,
     files: Option<File>,
     volumes: Vec<Arc<Volume>>,
@@ -137,10 +142,19 @@ impl Guest {
     pub(crate) fn new(input: GuestInput<'_>, commons: Arc<Commons>) -> anyhow::Result<Self> {
         let exports = exports(&commons.engine, input.linker, input.component)
             .with_context(|| format!("component {:?}", input.id))?;
+        let shares = shares(input.component);
+        if shares > commons.max_instances {
+            bail!(
+                "component {:?} has memories and tables for {shares} instances: set \
+                 CATENA_MAX_INSTANCES to {shares} or more",
+                input.id
+            );
+        }
         Ok(Self {
             id: input.id.to_owned(),
             exports,
             commons,
+            shares,
             env: input.env,
             files: input.files,
             volumes: input.volumes,
@@ -166,16 +180,16 @@ impl Guest {
     /// [`CallError::Unavailable`] when a chained request waited in vain.
     pub(crate) async fn permit(&self, depth: u32) -> Result<OwnedSemaphorePermit, CallError> {
         let instances = Arc::clone(&self.commons.instances);
-        if let Ok(permit) = Arc::clone(&instances).try_acquire_owned() {
+        if let Ok(permit) = Arc::clone(&instances).try_acquire_many_owned(self.shares) {
             return Ok(permit);
         }
         self.commons.waiting.fetch_add(1, Ordering::SeqCst);
         let waiting = Waiting(&self.commons.waiting);
         self.commons.pressure.notify_one();
         let acquired = if depth == 0 {
-            instances.acquire_owned().await
+            instances.acquire_many_owned(self.shares).await
         } else {
-            tokio::time::timeout(CHAINED_WAIT, instances.acquire_owned())
+            tokio::time::timeout(CHAINED_WAIT, instances.acquire_many_owned(self.shares))
                 .await
                 .map_err(|_| self.unavailable("all instances are busy (CATENA_MAX_INSTANCES)"))?
         };

@@ -510,6 +510,7 @@ fn commons(engine: &Engine, config: &Config) -> anyhow::Result<(Commons, Threads
         engine: engine.clone(),
         ticker: Ticker::start(engine).context("starting the epoch clock")?,
         instances: Arc::new(Semaphore::new(config.limits.instances as usize)),
+        max_instances: config.limits.instances,
         pressure: Notify::new(),
         waiting: AtomicUsize::new(0),
         max_memory: config.limits.memory,
