@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use containerd_shim::protos::api::CreateTaskRequest;
@@ -16,12 +17,16 @@ use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::helper::Create;
 use crate::launch::{self, With};
+use crate::memory;
 use crate::options::Options;
 use crate::rootfs::Rootfs;
 use crate::spec::BundleSpec;
 use crate::stdio::{Paths, Streams};
 use crate::steps::Steps;
 use crate::workload::{self, Workload};
+
+/// How long after a container was made most of what that took is free.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// Makes the container that `request` describes, and publishes its creation.
 pub(crate) async fn create(
@@ -107,6 +112,10 @@ pub(crate) async fn create(
     daemon
         .tasks
         .spawn(Arc::clone(&container).follow(Arc::clone(daemon), exit));
+    daemon.tasks.spawn(async {
+        tokio::time::sleep(SETTLED).await;
+        memory::give_back();
+    });
     Ok(container)
 }
 

@@ -49,7 +49,8 @@ pub(crate) fn run(flags: &Flags, events: String) -> anyhow::Result<()> {
     }
     let listener = UnixListener::from(io::stdin().as_fd().try_clone_to_owned()?);
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        // Each thread keeps memory of its own, and what takes long has further threads.
+        .worker_threads(1)
         .enable_all()
         .build()
         .context("starting the runtime")?

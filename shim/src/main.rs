@@ -18,6 +18,7 @@ mod helper;
 mod info;
 mod launch;
 mod log;
+mod memory;
 mod options;
 mod process;
 mod readonly;
@@ -37,10 +38,6 @@ mod workload;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-
-/// A request costs a hundred small allocations, most of them wasmtime's.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();

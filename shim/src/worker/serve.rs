@@ -13,8 +13,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Assignment, Command, Report, Run};
 use crate::channel::{AsyncChannel, Channel};
-use crate::log;
 use crate::workload::CA_FILES;
+use crate::{log, memory};
 
 /// Where Spin's users put the runtime configuration into a container.
 const RUNTIME_CONFIG: &str = "/runtime-config.toml";
@@ -65,6 +65,7 @@ async fn serve(mut assignment: Assignment, channel: Channel) -> i32 {
         };
     let run = assignment.run.take();
     let loaded = load(assignment);
+    memory::give_back();
     let go = tokio::select! {
         go = channel.receive::<Command>() => go,
         () = stop.told() => return 0,
