@@ -32,12 +32,17 @@ impl Relay {
         })
     }
 
-    /// Does what can be done without waiting.
-    fn step(&mut self) -> Result<(), StreamError> {
-        let Some(to) = &self.to else { return Ok(()) };
+    /// Does one thing that can be done without waiting; whether there was one.
+    fn step(&mut self) -> Result<bool, StreamError> {
+        let Some(to) = &self.to else {
+            return Ok(false);
+        };
         if self.held.is_empty() {
             match self.from.stream.read(64 * 1024) {
-                Ok(bytes) => self.held = bytes,
+                Ok(bytes) => {
+                    self.held = bytes;
+                    return Ok(!self.held.is_empty());
+                }
                 Err(StreamError::Closed) => {
                     if let Some(to) = self.to.take() {
                         _ = to.finish(None);
@@ -47,11 +52,14 @@ impl Relay {
             }
         } else {
             let room = usize::try_from(to.stream.check_write()?).unwrap_or(usize::MAX);
+            if room == 0 {
+                return Ok(false);
+            }
             let rest = self.held.split_off(room.min(self.held.len()));
             let now = std::mem::replace(&mut self.held, rest);
             to.stream.write(&now)?;
         }
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -59,48 +67,56 @@ impl Relay {
 /// that was cut, never one that looks whole.
 pub fn relay(from: Reader, to: Writer) -> Result<(), StreamError> {
     let mut relay = Relay::new(from, to);
-    while let Some(ready) = relay.waits_for() {
-        ready.block();
-        drop(ready);
-        relay.step()?;
+    while relay.to.is_some() {
+        if !relay.step()?
+            && let Some(ready) = relay.waits_for()
+        {
+            ready.block();
+        }
     }
     Ok(())
 }
 
 /// Carries `up` while waiting for the response, then both ways at once. `down` is told when the head
 /// of the response is there, and makes the other direction out of it.
+///
+/// It waits only when neither direction can go on: most of what a small request takes is there at once.
 pub fn relay_both<E: From<StreamError>>(
     mut up: Relay,
     response: &FutureIncomingResponse,
     down: impl FnOnce() -> Result<Relay, E>,
 ) -> Result<(), E> {
-    let mut make_down = Some(down);
-    let mut down: Option<Relay> = None;
-    let mut head = Some(response.subscribe());
+    let head = response.subscribe();
     loop {
-        let up_ready = up.waits_for();
-        let down_ready = down.as_ref().and_then(Relay::waits_for);
-        let waiting: Vec<&Pollable> = up_ready.iter().chain(&down_ready).chain(&head).collect();
-        // When the callee has answered and ended, what is left of the upload no longer matters.
-        if waiting.is_empty() || (down.is_some() && down_ready.is_none()) {
-            return Ok(());
-        }
-        poll(&waiting);
-        let now = |pollable: &Option<Pollable>| pollable.as_ref().is_some_and(Pollable::ready);
-        let (up_now, down_now, head_now) = (now(&up_ready), now(&down_ready), now(&head));
-        drop((up_ready, down_ready));
-        if head_now {
-            head = None;
-            if let Some(make) = make_down.take() {
-                down = Some(make()?);
-            }
-        }
-        if up_now && up.step().is_err() {
-            // The callee stopped reading: not an error while it still answers.
-            up.to = None;
-        }
-        if down_now && let Some(down) = &mut down {
-            down.step()?;
+        let answered = if step_upload(&mut up) {
+            head.ready()
+        } else {
+            let up_ready = up.waits_for();
+            let waiting: Vec<&Pollable> = [&head].into_iter().chain(&up_ready).collect();
+            poll(&waiting).contains(&0)
+        };
+        if answered {
+            break;
         }
     }
+    drop(head);
+    let mut down = down()?;
+    // When the callee has answered and ended, what is left of the upload no longer matters.
+    while down.to.is_some() {
+        let moved_up = step_upload(&mut up);
+        if !down.step()? && !moved_up {
+            let (up_ready, down_ready) = (up.waits_for(), down.waits_for());
+            let waiting: Vec<&Pollable> = up_ready.iter().chain(&down_ready).collect();
+            poll(&waiting);
+        }
+    }
+    Ok(())
+}
+
+/// One step of the upload, whose reader may stop reading: not an error while it still answers.
+fn step_upload(up: &mut Relay) -> bool {
+    up.step().unwrap_or_else(|_| {
+        up.to = None;
+        false
+    })
 }
