@@ -47,6 +47,17 @@ pub(crate) enum Request {
     Delete { state: PathBuf },
 }
 
+impl Request {
+    /// What the helper's command line ends with, for those who look at the list of processes.
+    pub(crate) fn word(&self) -> &str {
+        match self {
+            Request::Create(Create { id, .. }) | Request::Exec(Exec { id, .. }) => id,
+            Request::Start { .. } => "start",
+            Request::Delete { .. } => "delete",
+        }
+    }
+}
+
 /// The container to make.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Create {
@@ -97,7 +108,7 @@ pub(crate) struct Adopted;
 
 /// Runs a helper to its end.
 pub(crate) fn main() -> ExitCode {
-    match serve() {
+    match serve(|_| Ok(())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("helper: {error:#}");
@@ -106,11 +117,13 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-fn serve() -> anyhow::Result<()> {
+/// Does what it is asked; `heard` is told what that is, before.
+pub(crate) fn serve(heard: impl FnOnce(&Request) -> anyhow::Result<()>) -> anyhow::Result<()> {
     // Rust ignores SIGPIPE and children inherit that; a container's program expects the default.
     restore_sigpipe()?;
     let channel = Channel::from(io::stdin().as_fd().try_clone_to_owned()?);
     let (request, files) = channel.receive()?.context("the shim went away")?;
+    heard(&request)?;
     let answer = match request {
         Request::Create(create) => explained(|| make(create, files)),
         Request::Exec(exec) => explained(|| join(exec, files)),

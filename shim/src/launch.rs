@@ -41,9 +41,8 @@ pub(crate) async fn create(
     create: Create,
     with: With,
 ) -> anyhow::Result<(Launched, Cgroup)> {
-    let word = create.id.clone();
     let state = create.root.join(&create.id);
-    let made = make(daemon, &word, Request::Create(create), with, Cgroup::locate).await;
+    let made = make(daemon, Request::Create(create), with, Cgroup::locate).await;
     if made.is_err()
         && state.exists()
         && let Err(error) = delete(daemon, state).await
@@ -55,8 +54,7 @@ pub(crate) async fn create(
 
 /// Makes a further process in a container.
 pub(crate) async fn exec(daemon: &Daemon, exec: Exec, with: With) -> anyhow::Result<Launched> {
-    let word = exec.id.clone();
-    let made = make(daemon, &word, Request::Exec(exec), with, |_| Ok(())).await;
+    let made = make(daemon, Request::Exec(exec), with, |_| Ok(())).await;
     made.map(|(launched, ())| launched)
 }
 
@@ -64,7 +62,6 @@ pub(crate) async fn exec(daemon: &Daemon, exec: Exec, with: With) -> anyhow::Res
 /// process has ended.
 async fn make<T>(
     daemon: &Daemon,
-    word: &str,
     request: Request,
     with: With,
     locate: impl FnOnce(&str) -> anyhow::Result<T>,
@@ -74,7 +71,14 @@ async fn make<T>(
         ends,
         worker,
     } = with;
-    let mut helper = Helper::start(daemon, word)?;
+    let spare = worker.as_ref().and_then(|_| daemon.spare.take());
+    let mut helper = match spare {
+        Some((channel, exit)) => Helper {
+            channel: AsyncChannel::new(channel)?,
+            exit,
+        },
+        None => Helper::start(daemon, &request)?,
+    };
     let mut files = vec![ends.stdin.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd()];
     files.extend(worker.as_ref().map(|channel| channel.as_fd()));
     helper.channel.send(&request, &files)?;
@@ -116,16 +120,16 @@ async fn make<T>(
 
 /// Releases a Linux container, with its hooks.
 pub(crate) async fn start(daemon: &Daemon, state: PathBuf) -> anyhow::Result<()> {
-    run(daemon, "start", Request::Start { state }).await
+    run(daemon, Request::Start { state }).await
 }
 
 /// Removes a container, with its hooks.
 pub(crate) async fn delete(daemon: &Daemon, state: PathBuf) -> anyhow::Result<()> {
-    run(daemon, "delete", Request::Delete { state }).await
+    run(daemon, Request::Delete { state }).await
 }
 
-async fn run(daemon: &Daemon, word: &str, request: Request) -> anyhow::Result<()> {
-    let mut helper = Helper::start(daemon, word)?;
+async fn run(daemon: &Daemon, request: Request) -> anyhow::Result<()> {
+    let mut helper = Helper::start(daemon, &request)?;
     helper.channel.send(&request, &[])?;
     match helper.answer().await? {
         (Answer::Failed { reason }, _) => bail!(reason),
@@ -139,14 +143,14 @@ struct Helper {
 }
 
 impl Helper {
-    /// Starts a helper; `word` is for those who look at the list of processes, where a worker
-    /// keeps the helper's command line.
-    fn start(daemon: &Daemon, word: &str) -> anyhow::Result<Helper> {
+    /// Starts a helper for `request`, whose word is for those who look at the list of processes,
+    /// where a worker keeps the helper's command line.
+    fn start(daemon: &Daemon, request: &Request) -> anyhow::Result<Helper> {
         let (ours, theirs) = Channel::pair().context("making a channel to the helper")?;
         let mut command = Command::new("/proc/self/exe");
         command
             .arg0("catena")
-            .args(["helper", word])
+            .args(["helper", request.word()])
             .env_clear()
             .current_dir("/")
             .stdin(ProcessStdio::from(OwnedFd::from(theirs)))

@@ -24,6 +24,7 @@ mod process;
 mod readonly;
 mod reaper;
 mod rootfs;
+mod spare;
 mod spec;
 mod start;
 mod stats;

@@ -1,6 +1,7 @@
 //! What a chained call costs: the hop from A to B in memory, beside the same hop over loopback TCP to catena's
 //! own listener. From both the time of A alone is taken away, an A that answers and calls nobody, so that what
-//! A does to make its request and to relay the answer counts as the hop's cost.
+//! A does to make its request and to relay the answer counts as the hop's cost. Beside it stands what wasmtime alone
+//! needs for B's part of it (`floor`).
 
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use catena_test::client::encode;
 use catena_test::{Catena, Form, Packed};
 use tokio::runtime::Runtime;
 
+use crate::floor::Floor;
 use crate::sides::{Side, alternate};
 use crate::table::{Goals, Table};
 
@@ -49,7 +51,11 @@ pub(crate) fn run(runtime: &Runtime, goals: &mut Goals) -> Result<()> {
         "of loopback",
         "hop adds CPU µs",
     ]);
-    for (version, probe, hello) in [("0.2", "probe", "hello"), ("0.3", "probe_p3", "hello_p3")] {
+    let versions = [
+        ("0.2", "probe", "hello", Floor::fresh()?),
+        ("0.3", "probe_p3", "hello_p3", Floor::reused()?),
+    ];
+    for (version, probe, hello, floor) in versions {
         let app = APP.replace("PROBE", probe).replace("HELLO", hello);
         let packed = Packed::text(&app, Form::Rootfs)?;
         let server = Side::catena(runtime, "hop", Catena::image(packed.path()))?;
@@ -63,6 +69,7 @@ pub(crate) fn run(runtime: &Runtime, goals: &mut Goals) -> Result<()> {
             ),
         ];
         alternate(&mut sides, ROUNDS, 1, DURATION)?;
+        let floor = floor.measure(runtime)?;
         let [alone, memory, loopback] = &sides;
         let added = |side: &Side| {
             side.compared(alone, |with, without| with.served.p50 - without.served.p50)
@@ -81,6 +88,14 @@ pub(crate) fn run(runtime: &Runtime, goals: &mut Goals) -> Result<()> {
             }
             table.row(row);
         }
+        table.row([
+            format!("{version}, B by wasmtime alone"),
+            format!("{floor:.0}"),
+            String::new(),
+            String::new(),
+            String::new(),
+            String::new(),
+        ]);
         let what = format!("{version} hop in memory of the hop over loopback, p50");
         goals.at_most(what, added(memory) / added(loopback), 1.0 / 3.0, "");
         goals.at_most(

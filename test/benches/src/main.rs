@@ -16,6 +16,7 @@ mod chain;
 mod cost;
 mod counted;
 mod density;
+mod floor;
 mod load;
 mod native;
 mod node;
