@@ -20,7 +20,7 @@ use crate::events::Publisher;
 use crate::helper;
 use crate::log::{self, Fifo};
 use crate::reaper::Reaper;
-use crate::spare::{self, Copy, Forked, Spare};
+use crate::spare::{self, Forked, Spare, Twin};
 use crate::start::socket_path;
 use crate::task::TaskService;
 
@@ -48,8 +48,8 @@ pub(crate) fn run(flags: &Flags, events: String) -> anyhow::Result<()> {
     // A session of our own: no terminal of containerd's can end us.
     let _ = nix::unistd::setsid();
     // Before anything that has a thread, or would be the copy's too.
-    let copy = match spare::split()? {
-        Forked::Daemon(copy) => copy,
+    let twin = match spare::split()? {
+        Forked::Daemon(twin) => twin,
         Forked::Helper => return helper::serve(|request| spare::rename(request.word())),
     };
     if let Ok(fifo) = Fifo::open(Path::new("log")) {
@@ -62,14 +62,14 @@ pub(crate) fn run(flags: &Flags, events: String) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("starting the runtime")?
-        .block_on(serve(flags, events, listener, copy))
+        .block_on(serve(flags, events, listener, twin))
 }
 
 async fn serve(
     flags: &Flags,
     events: String,
     listener: UnixListener,
-    copy: Copy,
+    twin: Twin,
 ) -> anyhow::Result<()> {
     let tasks = TaskTracker::new();
     let reaper = Reaper::start(&tasks).context("becoming the one who collects processes")?;
@@ -77,7 +77,7 @@ async fn serve(
         namespace: flags.namespace.clone(),
         containerd: flags.address.clone().into(),
         publisher: Publisher::start(events, flags.namespace.clone(), &tasks),
-        spare: Spare::new(copy, &reaper),
+        spare: Spare::new(twin, &reaper),
         reaper,
         tasks,
         exit: CancellationToken::new(),

@@ -18,19 +18,19 @@ use crate::reaper::{ExitReceiver, Reaper};
 
 /// Which of the two a process is.
 pub(crate) enum Forked {
-    Daemon(Copy),
+    Daemon(Twin),
     /// A helper: what it is asked comes on standard input.
     Helper,
 }
 
 /// The copy, as the daemon knows it.
-pub(crate) struct Copy {
+pub(crate) struct Twin {
     pid: Pid,
     channel: Channel,
 }
 
 /// The copy, until it is needed. Executed helpers do where there is none any more.
-pub(crate) struct Spare(Mutex<Option<(Copy, ExitReceiver)>>);
+pub(crate) struct Spare(Mutex<Option<(Twin, ExitReceiver)>>);
 
 /// Makes the copy. The process must have one thread.
 pub(crate) fn split() -> anyhow::Result<Forked> {
@@ -42,7 +42,7 @@ pub(crate) fn split() -> anyhow::Result<Forked> {
     // SAFETY: `daemon::run` comes here before there is a second thread.
     let forked = unsafe { fork() }.context("making a spare helper")?;
     match forked {
-        ForkResult::Parent { child } => Ok(Forked::Daemon(Copy {
+        ForkResult::Parent { child } => Ok(Forked::Daemon(Twin {
             pid: child,
             channel: ours,
         })),
@@ -56,14 +56,14 @@ pub(crate) fn split() -> anyhow::Result<Forked> {
 
 impl Spare {
     /// The copy, collected by `reaper` when it ends.
-    pub(crate) fn new(copy: Copy, reaper: &Reaper) -> Spare {
-        let exit = reaper.adopt(copy.pid.as_raw());
-        Spare(Mutex::new(Some((copy, exit))))
+    pub(crate) fn new(twin: Twin, reaper: &Reaper) -> Spare {
+        let exit = reaper.adopt(twin.pid.as_raw());
+        Spare(Mutex::new(Some((twin, exit))))
     }
 
     /// Takes it, if it is there and alive.
     pub(crate) fn take(&self) -> Option<(Channel, ExitReceiver)> {
-        let (copy, mut exit) = self
+        let (twin, mut exit) = self
             .0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -73,11 +73,11 @@ impl Spare {
         }
         // `start` may have set the daemon's only after the copy was made.
         let told = fs::read_to_string("/proc/self/oom_score_adj")
-            .and_then(|score| fs::write(format!("/proc/{}/oom_score_adj", copy.pid), score));
+            .and_then(|score| fs::write(format!("/proc/{}/oom_score_adj", twin.pid), score));
         if let Err(error) = told {
             tracing::warn!("giving a helper the shim's OOM score: {error}");
         }
-        Some((copy.channel, exit))
+        Some((twin.channel, exit))
     }
 }
 

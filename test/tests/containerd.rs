@@ -220,6 +220,14 @@ fn the_worker_is_confined() -> Result<()> {
     let (containerd, image) = Containerd::with_app("hello")?;
     let task = containerd.container(&image, "confined").start()?;
     task.address()?;
+    // It is a copy of the daemon, which has an environment and a command line of its own.
+    let environment = fs::read(format!("/proc/{}/environ", task.pid))?;
+    assert!(environment.iter().all(|byte| *byte == 0));
+    let command = fs::read_to_string(format!("/proc/{}/cmdline", task.pid))?;
+    assert!(
+        command.starts_with("catena\0helper\0confined\0"),
+        "{command:?}"
+    );
     let status = fs::read_to_string(format!("/proc/{}/status", task.pid))?;
     let field = |name: &str| {
         let line = status.lines().find(|line| line.starts_with(name));
