@@ -52,6 +52,9 @@ pub struct Config {
     /// `CATENA_UPSTREAM_TIMEOUT`: to the head of a real host's response,
     /// connecting included, and between two pieces of its body, 600 s by default.
     pub upstream_timeout: Duration,
+    /// `CATENA_DRAIN_DELAY`: how long everything goes on as it was after it was asked to
+    /// end, so that who balances the load can hear of it; none by default.
+    pub drain_delay: Duration,
     /// `CATENA_DRAIN_TIMEOUT`: for requests in flight at the end, 30 s by default.
     pub drain_timeout: Duration,
     /// `CATENA_GUEST_ENV`: the variables of the container that components see, none by default.
@@ -75,6 +78,7 @@ impl Default for Config {
             max_body_bytes: None,
             connect_timeout: Duration::from_secs(10),
             upstream_timeout: Duration::from_secs(600),
+            drain_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(30),
             guest_env: GuestEnv::default(),
             guest_volumes: GuestVolumes::default(),
@@ -153,6 +157,7 @@ impl Config {
             }
             "CATENA_CONNECT_TIMEOUT" => self.connect_timeout = positive_duration(name, value)?,
             "CATENA_UPSTREAM_TIMEOUT" => self.upstream_timeout = positive_duration(name, value)?,
+            "CATENA_DRAIN_DELAY" => self.drain_delay = duration(name, value)?,
             "CATENA_DRAIN_TIMEOUT" => self.drain_timeout = duration(name, value)?,
             "CATENA_GUEST_ENV" => self.guest_env = GuestEnv::parse(name, value)?,
             "CATENA_GUEST_VOLUMES" => self.guest_volumes = GuestVolumes::parse(name, value)?,
@@ -171,7 +176,7 @@ impl Config {
 /// 4 GiB of addresses for each of two memories an instance, in 2^46 bytes.
 const MAX_INSTANCES: u32 = 8000;
 
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     "CATENA_MAX_INSTANCES",
     "CATENA_INSTANCE_USES",
     "CATENA_CHAIN_DEPTH",
@@ -183,6 +188,7 @@ const NAMES: [&str; 14] = [
     "CATENA_MAX_BODY_BYTES",
     "CATENA_CONNECT_TIMEOUT",
     "CATENA_UPSTREAM_TIMEOUT",
+    "CATENA_DRAIN_DELAY",
     "CATENA_DRAIN_TIMEOUT",
     "CATENA_GUEST_ENV",
     "CATENA_GUEST_VOLUMES",
@@ -287,6 +293,7 @@ mod tests {
             ("CATENA_WRITE_TIMEOUT", "0"),
             ("CATENA_MAX_CONNECTIONS", "2"),
             ("CATENA_HEADER_TIMEOUT", "1m30s"),
+            ("CATENA_DRAIN_DELAY", "5"),
             ("CATENA_DRAIN_TIMEOUT", "250ms"),
             ("CATENA_CHAIN_DEPTH", "4"),
         ]))
@@ -296,6 +303,7 @@ mod tests {
         assert_eq!(config.write_timeout, None);
         assert_eq!(config.max_connections, 2);
         assert_eq!(config.header_timeout, Duration::from_secs(90));
+        assert_eq!(config.drain_delay, Duration::from_secs(5));
         assert_eq!(config.drain_timeout, Duration::from_millis(250));
         assert_eq!(config.chain_depth, 4);
     }

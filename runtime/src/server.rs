@@ -336,18 +336,22 @@ impl Bound {
             threads,
         } = self.server;
         let trim = tracker.spawn(trim(Arc::clone(&dispatcher)));
+        let has_commands = app.command_triggers().next().is_some();
+        let only_commands = has_commands && self.listener.is_none() && triggers.is_empty();
         let told = CancellationToken::new();
         let shutdown = {
             let told = told.clone();
             async move {
                 shutdown.await;
+                if !only_commands {
+                    tokio::time::sleep(config.drain_delay).await;
+                }
                 told.cancel();
             }
         };
-        let has_commands = app.command_triggers().next().is_some();
         let (exit_code, end) = match self.listener {
             // Nothing else is to be served: the application ends with its commands.
-            None if has_commands && triggers.is_empty() => {
+            _ if only_commands => {
                 let commands = run_commands(&app, &dispatcher);
                 let stopped = async {
                     shutdown.await;

@@ -641,6 +641,27 @@ async fn sigterm_drains() -> Result<()> {
     Ok(())
 }
 
+/// Who balances the load hears of the end a little later: until then everything goes on.
+#[tokio::test]
+async fn the_end_may_be_delayed() -> Result<()> {
+    let mut app = Catena::app("routes")?
+        .env("CATENA_DRAIN_DELAY", "2s")
+        .start()
+        .await?;
+    let mut kept = app.http1().await?;
+    kept.get("/count").await?;
+    let started = Instant::now();
+    app.signal(Signal::SIGTERM)?;
+    while started.elapsed() < Duration::from_secs(1) {
+        assert_eq!(app.get("/count").await?.status, StatusCode::OK);
+        assert_eq!(kept.get("/count").await?.status, StatusCode::OK);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(app.ended().await?.code(), Some(0));
+    assert!(started.elapsed() > Duration::from_secs(2));
+    Ok(())
+}
+
 /// Instances that wait for their next request do not hold up the end.
 #[tokio::test]
 async fn sigterm_ends_an_app_with_idle_instances() -> Result<()> {
