@@ -171,7 +171,7 @@ async fn devices_of_the_host_are_closed() -> Result<()> {
 #[tokio::test]
 async fn a_name_of_systemds_form_means_systemd() -> Result<()> {
     let (containerd, image) = Containerd::with_app("hello")?;
-    let name = "catena-sliced.slice:catena:sliced";
+    let name = "catena-named.slice:catena:sliced";
     let container = containerd
         .container(&image, "sliced")
         .flags(&["--cgroup", name]);
@@ -179,7 +179,7 @@ async fn a_name_of_systemds_form_means_systemd() -> Result<()> {
     if needed.iter().all(|path| Path::new(path).exists()) {
         let task = container.start()?;
         let groups = fs::read_to_string(format!("/proc/{}/cgroup", task.pid))?;
-        let scope = "/catena.slice/catena-sliced.slice/catena-sliced.scope";
+        let scope = "/catena.slice/catena-named.slice/catena-sliced.scope";
         assert!(groups.contains(scope), "{groups}");
         task.remove()?;
     } else {

@@ -444,7 +444,7 @@ fn on_a_terminal(containerd: &Containerd, arguments: &[&str], typed: &[u8]) -> R
     let line = format!("stty rows 33 cols 77; {}", line.join(" "));
     let mut script = Command::new("timeout");
     script.args([
-        "30",
+        "120",
         "script",
         "--quiet",
         "--return",
