@@ -25,9 +25,10 @@ use wasmtime_wasi_http::{
     Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView, p3,
 };
 
+use crate::process::Usage;
 use crate::table::median;
 
-const ROUNDS: usize = 9;
+const ROUNDS: u32 = 9;
 const CALLS: u32 = 2000;
 
 /// `hello`, ready to be called.
@@ -69,15 +70,18 @@ impl Floor {
         Ok(Self::Reused(ServicePre::new(pre).map_err(plain)?))
     }
 
-    /// How long one call takes, in microseconds: the median of several rounds.
-    pub(crate) fn measure(&self, runtime: &Runtime) -> Result<f64> {
+    /// How long one call takes, the median of several rounds, and its CPU time; in microseconds.
+    pub(crate) fn measure(&self, runtime: &Runtime) -> Result<(f64, f64)> {
+        runtime.block_on(self.round())?;
+        let own = i32::try_from(std::process::id())?;
+        let before = Usage::of(own)?;
         let mut rounds = Vec::new();
-        for _ in 0..=ROUNDS {
+        for _ in 0..ROUNDS {
             let took = runtime.block_on(self.round())?;
             rounds.push(took.as_secs_f64() * 1e6 / f64::from(CALLS));
         }
-        // The first one warms.
-        Ok(median(rounds.split_off(1)))
+        let cpu = Usage::of(own)?.since(before).cpu;
+        Ok((median(rounds), cpu / f64::from(ROUNDS * CALLS)))
     }
 
     async fn round(&self) -> Result<std::time::Duration> {
