@@ -8,15 +8,19 @@ CARGO ?= cargo
 PREFIX ?= /usr/local
 DESTDIR ?=
 FUZZ_SECONDS ?= 60
+# Parts of the names of the tests that `make test-k8s` runs; all where it is empty.
+TESTS ?=
 
 # What ships; the tests run the same code, built faster (see the profiles in Cargo.toml).
 BINARY := target/release/containerd-shim-catena-v1
 QUICK := --profile quick --locked --workspace
+# The feature of the tests that need a cluster.
+KUBERNETES := catena-test/kubernetes
 PACKED := target/images
 
 .PHONY: help
 help: ## Says what there is
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 .PHONY: setup
 setup: ## Installs what building and testing need (Debian; as root)
@@ -71,10 +75,17 @@ test-cgroup2: setup guests ## The tests of containerd and of pods in a virtual m
 	  --test cgroups --test task --test cri --test breakage --test containerd 2>&1 \
 	  | sed -n 's/.*Executable .*(\(.*\))$$/\1/p')
 
+.PHONY: test-k8s
+test-k8s: setup guests ## A whole Kubernetes with catena as RuntimeClass; builds it first, once (as root)
+	$(CARGO) build $(QUICK) --exclude catena-bench --bins
+	test/scripts/kubernetes.sh
+	env --unset=RUST_BACKTRACE \
+	  $(CARGO) test $(QUICK) --exclude catena-bench --features $(KUBERNETES) --test kubernetes -- $(TESTS)
+
 .PHONY: lint
 lint: ## Format, clippy with warnings denied, and deploy/
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy $(QUICK) --all-targets -- --deny warnings
+	$(CARGO) clippy $(QUICK) --all-targets --features $(KUBERNETES) -- --deny warnings
 	cd images && $(CARGO) fmt --all --check
 	cd images && $(CARGO) clippy --release --locked --workspace -- --deny warnings
 	test/scripts/lint-deploy.sh

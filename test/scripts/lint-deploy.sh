@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-shellcheck deploy/bundle.sh deploy/installer/*.sh test/scripts/lint-deploy.sh
+shellcheck deploy/bundle.sh deploy/installer/*.sh test/scripts/*.sh
 for shell in "busybox sh" dash; do
   $shell -n deploy/installer/install.sh
 done

@@ -8,7 +8,7 @@ mod task;
 
 pub use api::{Api, Code, Status};
 pub use install::Installation;
-pub(crate) use install::PAUSE_IMAGE;
+pub(crate) use install::{PAUSE_IMAGE, Runtime};
 pub use task::{Attached, Container, Task, listening};
 
 use std::fs::{self, File};
@@ -79,9 +79,11 @@ impl Containerd {
         Ok(containerd)
     }
 
-    /// Starts one that makes pods, on the network that `describe` writes into the folder it is given, and with the
-    /// shim's options in the file that it names. Their namespace is the one that containerd keeps for Kubernetes.
+    /// Starts one that makes pods under `runtimes`, on the network that `describe` writes into the folder it is given,
+    /// and with the shim's options in the file that it names. Their namespace is the one that containerd keeps for
+    /// Kubernetes.
     pub(crate) fn start_with_pods(
+        runtimes: &[Runtime],
         describe: impl FnOnce(&Path) -> Result<Option<PathBuf>>,
     ) -> Result<Self> {
         let mut containerd = Self::new()?;
@@ -89,7 +91,11 @@ impl Containerd {
         let cni = containerd.path("cni");
         fs::create_dir(&cni)?;
         let options = describe(&cni)?;
-        containerd.prepare(Some(Pods { cni, options }))?;
+        containerd.prepare(Some(Pods {
+            cni: &cni,
+            runtimes,
+            options,
+        }))?;
         containerd.launch()?;
         Ok(containerd)
     }
@@ -139,7 +145,7 @@ impl Containerd {
         self.daemon.is_some()
     }
 
-    fn prepare(&self, pods: Option<Pods>) -> Result<()> {
+    fn prepare(&self, pods: Option<Pods<'_>>) -> Result<()> {
         let bin = self.path("bin");
         fs::create_dir(&bin)?;
         std::os::unix::fs::symlink(workspace::binary()?, bin.join("containerd-shim-catena-v1"))?;

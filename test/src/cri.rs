@@ -4,7 +4,7 @@
 
 mod cgroups;
 mod container;
-mod network;
+pub(crate) mod network;
 mod pod;
 mod volume;
 
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use tonic::transport::Channel;
 
-use crate::containerd::{Containerd, PAUSE_IMAGE};
+use crate::containerd::{Containerd, PAUSE_IMAGE, Runtime};
 use crate::layout;
 use crate::output::PATIENCE;
 use network::Network;
@@ -42,6 +42,8 @@ pub mod v1 {
 pub const BUSYBOX_IMAGE: &str = "localhost/busybox:1";
 /// The runtime's name in containerd's configuration.
 const HANDLER: &str = "catena";
+/// Its name and its type.
+const CATENA: Runtime = (HANDLER, "io.containerd.catena.v1");
 
 /// A daemon that makes pods, and its client. In the order in which they have to end.
 pub struct Cri {
@@ -61,8 +63,8 @@ impl Cri {
     /// The same, with cgroups that `driver` manages.
     pub async fn start_with(driver: Driver) -> Result<Self> {
         let network = Network::new()?;
-        let containerd = Containerd::start_with_pods(|folder| {
-            network.describe(folder)?;
+        let containerd = Containerd::start_with_pods(&[CATENA], |folder| {
+            network.describe(folder, &[])?;
             driver.options(folder)
         })?;
         let channel = channel(&containerd).await?;

@@ -134,6 +134,11 @@ impl Layout {
 
 /// An ordinary Linux image: busybox, which runs as `entrypoint` says or as its container does.
 pub fn busybox(name: &str, entrypoint: &[&str]) -> Result<Layout> {
+    linux(name, &workspace::busybox()?, entrypoint)
+}
+
+/// An ordinary Linux image of one program, which is in `/bin` and needs no library.
+pub fn linux(name: &str, program: &Path, entrypoint: &[&str]) -> Result<Layout> {
     let mut archive = tar::Builder::new(Vec::new());
     for folder in ["bin/", "dev/", "etc/", "proc/", "sys/", "tmp/"] {
         let mut header = tar::Header::new_gnu();
@@ -142,8 +147,8 @@ pub fn busybox(name: &str, entrypoint: &[&str]) -> Result<Layout> {
         header.set_mode(0o755);
         archive.append_data(&mut header, folder, std::io::empty())?;
     }
-    let path = workspace::busybox()?;
-    archive.append_path_with_name(path, "bin/busybox")?;
+    let file = program.file_name().context("a program without a name")?;
+    archive.append_path_with_name(program, Path::new("bin").join(file))?;
     let layer = archive.into_inner()?;
     let mut layout = Layout::new()?;
     let digest = layout.layer(TAR, &layer)?;

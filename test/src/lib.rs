@@ -9,6 +9,7 @@ pub mod catena;
 pub mod client;
 pub mod containerd;
 pub mod cri;
+pub mod kubernetes;
 pub mod layout;
 pub mod leftovers;
 pub mod node;

@@ -29,13 +29,19 @@ pub(super) struct Places<'a> {
     pub(super) state: &'a Path,
     pub(super) address: &'a Path,
     pub(super) opt: &'a Path,
-    pub(super) pods: Option<Pods>,
+    /// Where pods are to be made.
+    pub(super) pods: Option<Pods<'a>>,
 }
 
-/// What a configuration names where pods are to be made.
-pub(super) struct Pods {
+/// What pods run under: a handler's name, and the type of its shim.
+pub(crate) type Runtime = (&'static str, &'static str);
+
+/// What a daemon needs to make pods.
+pub(super) struct Pods<'a> {
     /// The folder of the network's description.
-    pub(super) cni: PathBuf,
+    pub(super) cni: &'a Path,
+    /// The first is that of pods that ask for none.
+    pub(super) runtimes: &'a [Runtime],
     /// The file with the shim's options.
     pub(super) options: Option<PathBuf>,
 }
@@ -108,14 +114,29 @@ state = "{state}"
         let no_nri = "[plugins.\"io.containerd.nri.v1.nri\"]\n  disable = true\n";
         let pods = match &places.pods {
             None => String::new(),
-            Some(pods) if second => second_pods(&pods.cni) + &options(RUNTIMES_OF_2, pods),
-            Some(pods) => first_pods(&pods.cni) + &options(RUNTIMES_OF_1, pods),
+            Some(pods) if second => second_pods(pods) + &options(RUNTIMES_OF_2, pods),
+            Some(pods) => first_pods(pods) + &options(RUNTIMES_OF_1, pods),
         };
         if self.version >= (1, 7, 0) {
             general + no_nri + &pods
         } else {
             general + &pods
         }
+    }
+}
+
+impl Pods<'_> {
+    /// The runtimes in the section of this plugin.
+    fn section(&self, plugin: &str) -> String {
+        let mut text = format!("  [plugins.\"{plugin}\".containerd]\n");
+        if let Some((default, _)) = self.runtimes.first() {
+            text += &format!("    default_runtime_name = \"{default}\"\n");
+        }
+        for (name, kind) in self.runtimes {
+            text += &format!("  [plugins.\"{plugin}\".containerd.runtimes.{name}]\n");
+            text += &format!("    runtime_type = \"{kind}\"\n");
+        }
+        text
     }
 }
 
@@ -131,7 +152,7 @@ fn parse(said: &str) -> Option<(u32, u32, u32)> {
 }
 
 /// `restrict_oom_score_adj`: where root may not lower a process's score, no sandbox could be made without it.
-fn first_pods(cni: &Path) -> String {
+fn first_pods(pods: &Pods<'_>) -> String {
     format!(
         r#"[plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{PAUSE_IMAGE}"
@@ -141,17 +162,14 @@ fn first_pods(cni: &Path) -> String {
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "{CNI_PROGRAMS}"
     conf_dir = "{cni}"
-  [plugins."io.containerd.grpc.v1.cri".containerd]
-    default_runtime_name = "catena"
-  [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.catena]
-    runtime_type = "io.containerd.catena.v1"
-"#,
-        cni = cni.display()
+{runtimes}"#,
+        cni = pods.cni.display(),
+        runtimes = pods.section("io.containerd.grpc.v1.cri"),
     )
 }
 
 /// The shim's options; not every containerd passes on what is not in a file.
-fn options(runtimes: &str, pods: &Pods) -> String {
+fn options(runtimes: &str, pods: &Pods<'_>) -> String {
     let Some(path) = &pods.options else {
         return String::new();
     };
@@ -161,7 +179,7 @@ fn options(runtimes: &str, pods: &Pods) -> String {
     )
 }
 
-fn second_pods(cni: &Path) -> String {
+fn second_pods(pods: &Pods<'_>) -> String {
     format!(
         r#"[plugins."io.containerd.cri.v1.images".pinned_images]
   sandbox = "{PAUSE_IMAGE}"
@@ -172,12 +190,9 @@ fn second_pods(cni: &Path) -> String {
   [plugins."io.containerd.cri.v1.runtime".cni]
     bin_dirs = ["{CNI_PROGRAMS}"]
     conf_dir = "{cni}"
-  [plugins."io.containerd.cri.v1.runtime".containerd]
-    default_runtime_name = "catena"
-  [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.catena]
-    runtime_type = "io.containerd.catena.v1"
-"#,
-        cni = cni.display()
+{runtimes}"#,
+        cni = pods.cni.display(),
+        runtimes = pods.section("io.containerd.cri.v1.runtime"),
     )
 }
 

@@ -16,14 +16,14 @@ use crate::pack;
 static MADE: AtomicU32 = AtomicU32::new(0);
 
 /// A bridge; it goes when this is dropped.
-pub(super) struct Network {
+pub(crate) struct Network {
     bridge: String,
     block: [u8; 3],
 }
 
 impl Network {
     /// Makes one whose name and addresses no other has.
-    pub(super) fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         let program = std::process::id();
         // 198.18.0.0/15 is for tests of networks (RFC 2544): 512 blocks of 256.
@@ -43,14 +43,15 @@ impl Network {
     }
 
     /// The host's address.
-    fn host(&self) -> Ipv4Addr {
+    pub(crate) fn host(&self) -> Ipv4Addr {
         let [a, b, c] = self.block;
         Ipv4Addr::new(a, b, c, 1)
     }
 
-    /// Writes its description into the folder `cni`.
-    pub(super) fn describe(&self, cni: &Path) -> Result<()> {
+    /// Writes its description into the folder `cni`. `routes` are what pods reach by way of the host.
+    pub(crate) fn describe(&self, cni: &Path, routes: &[&str]) -> Result<()> {
         let [a, b, c] = self.block;
+        let routes: Vec<_> = routes.iter().map(|to| json!({"dst": to})).collect();
         let list = json!({
             "cniVersion": "0.4.0",
             "name": self.bridge,
@@ -61,6 +62,7 @@ impl Network {
                     "type": "host-local",
                     "dataDir": cni.join("addresses"),
                     "ranges": [[{"subnet": format!("{a}.{b}.{c}.0/24")}]],
+                    "routes": routes,
                 },
             }],
         });
