@@ -18,10 +18,13 @@ use crate::output::PATIENCE;
 /// Where Debian keeps what is not for everybody's path.
 const FOLDERS: [&str; 2] = ["/usr/sbin", "/usr/bin"];
 
+/// How one is started in a folder, on a port.
+type Start = Box<dyn Fn(&Path, u16) -> Result<Command> + Send + Sync>;
+
 /// A server of its own kind, at work. It is killed when this is dropped.
 pub struct Backing {
     child: Option<Child>,
-    start: Box<dyn Fn(&Path, u16) -> Result<Command> + Send + Sync>,
+    start: Start,
     folder: TempDir,
     port: u16,
 }
