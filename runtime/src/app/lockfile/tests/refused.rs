@@ -52,7 +52,7 @@ fn twenty_mistakes_are_reported_together() {
     assert!(refusal.is_malformed());
     assert_eq!(
         refusal.to_string(),
-        r#"the application is refused for 20 reasons:
+        r#"the application is refused for 21 reasons:
 - spin_lock_version is 2, but catena reads versions 0 and 1; rebuild the application for one of them or use a newer host
 - must_understand[2] must be a string, not this number
 - must_understand lists "teleportation", which catena does not know; rebuild the application without it or use a host that supports it
