@@ -15,6 +15,7 @@ mod json;
 mod lockfile;
 mod refusal;
 pub mod requirements;
+mod retain;
 pub mod routes;
 mod trigger;
 pub mod variables;

@@ -13,12 +13,15 @@ use crate::engine::Limits;
 
 mod guest;
 mod runtime;
+mod values;
 
 pub use guest::{GuestEnv, GuestVolumes, VolumeEntry, mount_point};
+pub(crate) use runtime::read_block;
 pub use runtime::{
     ClientTls, KeyValueStore, LlmApi, LlmCompute, OutboundHttp, OutboundNetworking, RuntimeConfig,
     Secret, SqliteDatabase, VariablesProvider,
 };
+pub use values::{Source, Sources};
 
 /// How a worker listens and what it allows.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,7 +12,9 @@ use crate::service::Granted;
 
 mod config_store;
 mod http;
+mod llm;
 pub(crate) mod stdio;
+mod variables;
 
 pub(crate) use self::http::{Hooks, forbidden_headers};
 
@@ -114,9 +116,12 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     http::add_p2_to_linker(&mut linker)?;
     config_store::add_to_linker(&mut linker)?;
+    llm::add_to_linker(&mut linker)?;
+    variables::add_to_linker(&mut linker)?;
     if engine.concurrency() == Concurrency::On {
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
         http::add_p3_to_linker(&mut linker)?;
+        variables::add_concurrent_to_linker(&mut linker)?;
     }
     Ok(linker)
 }

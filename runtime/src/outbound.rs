@@ -24,10 +24,13 @@ use crate::call::{Call, CallError, ComponentIndex, Event, HttpEvent, Origin, Rep
 use crate::life::Life;
 
 mod client;
+mod lookup;
 mod network;
+mod tls;
 
-pub(crate) use client::{Client, Timeouts};
+pub(crate) use client::{Client, ClientInput, Timeouts};
 pub(crate) use network::{BlockedNetworks, Network};
+pub(crate) use tls::Roots;
 
 /// The authority under which a guest calls its own application; requests that
 /// have only a path get it too.
@@ -84,13 +87,22 @@ pub(crate) struct Sender {
 #[derive(Debug)]
 pub(crate) struct Outbound {
     upstreams: Arc<Upstreams>,
+    component: String,
     allowed: Arc<AllowedHosts>,
 }
 
 impl Outbound {
     /// The outgoing requests of a component that may reach `allowed`.
-    pub(crate) fn new(upstreams: Arc<Upstreams>, allowed: Arc<AllowedHosts>) -> Self {
-        Self { upstreams, allowed }
+    pub(crate) fn new(
+        upstreams: Arc<Upstreams>,
+        component: &str,
+        allowed: Arc<AllowedHosts>,
+    ) -> Self {
+        Self {
+            upstreams,
+            component: component.to_owned(),
+            allowed,
+        }
     }
 
     /// Sends a request of a guest at `depth` to where its URI says.
@@ -201,7 +213,8 @@ impl Outbound {
         }
         // The client sets the Host header from the URI.
         request.headers_mut().remove(HOST);
-        self.upstreams.client.send(request, options).await
+        let client = &self.upstreams.client;
+        client.send(Some(&self.component), request, options).await
     }
 }
 

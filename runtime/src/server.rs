@@ -26,20 +26,21 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::allowed_hosts::AllowedHosts;
-use crate::app::variables;
 use crate::app::{App, Component, HttpRoute, HttpTarget, Trigger};
 use crate::call::{Call, ComponentIndex, Event, Reply};
 
-use crate::config::{Config, RuntimeConfig};
+use crate::config::{Config, OutboundHttp, RuntimeConfig, Sources};
 use crate::dispatch::Dispatcher;
 use crate::engine::{Concurrency, Engine, Ticker, plain};
 use crate::guest::{Commons, Guest, GuestInput};
 use crate::host;
 use crate::host::stdio::Output;
 use crate::http::{Listener, Settings};
-use crate::outbound::{Callee, Client, Outbound, Timeouts, Upstreams};
+use crate::outbound::{
+    BlockedNetworks, Callee, Client, ClientInput, Outbound, Roots, Timeouts, Upstreams,
+};
 use crate::route::Routes;
-use crate::service::{Services, ServicesInput};
+use crate::service::{Resolver, Services, ServicesInput};
 use crate::trigger::Triggers;
 
 pub use crate::call::CommandLine;
@@ -64,6 +65,9 @@ const FAILED: i32 = 134;
 
 /// How long the guests' last output may take, once all guests are gone.
 const FLUSH: Duration = Duration::from_secs(2);
+
+/// Wins over `max_instance_memory` of the runtime configuration.
+const MAX_INSTANCE_MEMORY: &str = "SPIN_MAX_INSTANCE_MEMORY";
 
 /// Everything that an application needs to run.
 pub struct Input {
@@ -113,6 +117,12 @@ impl std::fmt::Display for LoadError {
     }
 }
 
+impl LoadError {
+    fn from_all(problems: Vec<String>) -> Self {
+        Self { problems }
+    }
+}
+
 impl From<anyhow::Error> for LoadError {
     fn from(error: anyhow::Error) -> Self {
         Self {
@@ -138,22 +148,27 @@ pub struct Bound {
 }
 
 impl Server {
-    /// Makes an application ready to serve.
+    /// Makes an application ready to serve; asks Vault, if it is to be asked.
     ///
     /// # Errors
     /// All reasons together why the application cannot run.
-    pub fn load(input: Input) -> Result<Self, LoadError> {
+    pub async fn load(input: Input) -> Result<Self, LoadError> {
         let Input {
             app,
             components,
             concurrency,
-            config,
+            mut config,
             env,
             volumes,
             ca_roots,
             runtime_config,
             state_dir,
         } = input;
+        // The environment is nearer to the container than the file.
+        let says = env.iter().any(|(name, _)| name == MAX_INSTANCE_MEMORY);
+        if let Some(bytes) = runtime_config.max_instance_memory.filter(|_| !says) {
+            config.limits.memory = bytes;
+        }
         let engine = Engine::for_running(&config.limits, concurrency)?;
         let linker = host::linker(&engine)
             .map_err(plain)
@@ -163,22 +178,51 @@ impl Server {
             first_byte: config.upstream_timeout,
             between_bytes: config.upstream_timeout,
         };
+        let roots = Arc::new(Roots::new(ca_roots));
+        let blocked = &runtime_config.outbound_networking.block_networks;
+        let blocked = BlockedNetworks::parse(blocked).map_err(LoadError::from_all)?;
+        let blocked = Arc::new(blocked);
+        let client = Client::new(ClientInput {
+            roots: Arc::clone(&roots),
+            timeouts,
+            blocked: Arc::clone(&blocked),
+            settings: runtime_config.outbound_http.clone(),
+            tls: runtime_config.client_tls.clone(),
+        });
         let upstreams = Arc::new(Upstreams {
             components: chainable(&app),
-            client: Client::new(ca_roots, timeouts),
+            client: client.map_err(LoadError::from_all)?,
             max_depth: config.chain_depth,
         });
+        // What the runtime configuration names may well be in a blocked network.
+        let own_client = Client::new(ClientInput {
+            roots,
+            timeouts,
+            blocked: Arc::default(),
+            settings: OutboundHttp::default(),
+            tls: Vec::new(),
+        });
+        let own_client = Arc::new(own_client.map_err(LoadError::from_all)?);
+        let sources = Sources::new(&app.variables, &runtime_config, &env, |path| {
+            std::fs::read_to_string(path)
+        });
+        let sources = sources.map_err(LoadError::from_all)?;
+        let resolver = Resolver::new(app.variables.clone(), sources, Arc::clone(&own_client));
         let (commons, threads) = commons(&engine, &config)?;
         let commons = Arc::new(commons);
         let mut problems = Vec::new();
-        let values = variables::resolve(&app.variables, &variables::from_env(&app.variables, &env))
-            .map_err(|refusal| problems.push(refusal.to_string()))
+        let values = resolver.all().await;
+        let values = values
+            .map_err(|found| problems.extend(found))
             .unwrap_or_default();
         let services = Services::new(&ServicesInput {
             app: &app,
             config: &runtime_config,
             env: &env,
             values: &values,
+            resolver: Arc::new(resolver),
+            blocked,
+            client: own_client,
             state_dir,
         });
         let services = services.map_err(|found| LoadError {
@@ -220,7 +264,7 @@ impl Server {
                         env: config.guest_env.around(&component.env, &env),
                         files: input.files,
                         volumes: seen_by(&component.id, &volumes),
-                        outbound: Outbound::new(Arc::clone(&upstreams), allowed),
+                        outbound: Outbound::new(Arc::clone(&upstreams), &component.id, allowed),
                         granted,
                     },
                     Arc::clone(&commons),

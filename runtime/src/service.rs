@@ -11,10 +11,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::app::allowed_hosts::AllowedHosts;
-use crate::app::variables::{self, Values};
+use crate::app::variables::{Values, check_name, component_config};
 use crate::app::{App, Component};
 use crate::config::RuntimeConfig;
-use crate::outbound::{BlockedNetworks, Network};
+use crate::outbound::{BlockedNetworks, Client, Network};
+
+mod exchange;
+mod llm;
+mod variables;
+
+pub(crate) use self::llm::{Llm, Wish};
+pub(crate) use self::variables::{ReadError, Resolver};
 
 /// What services are made of.
 pub(crate) struct ServicesInput<'a> {
@@ -24,22 +31,38 @@ pub(crate) struct ServicesInput<'a> {
     pub(crate) env: &'a [(String, String)],
     /// The values of the application's variables at start.
     pub(crate) values: &'a Values,
+    /// Who knows them later.
+    pub(crate) resolver: Arc<Resolver>,
+    /// Networks that no component may reach.
+    pub(crate) blocked: Arc<BlockedNetworks>,
+    /// For what catena itself asks.
+    pub(crate) client: Arc<Client>,
     /// Where files of stores and databases go, unless the configuration says so.
     pub(crate) state_dir: PathBuf,
 }
 
 /// What all components of a worker share.
 pub(crate) struct Services {
-    values: Values,
+    values: Arc<Values>,
+    resolver: Arc<Resolver>,
     blocked: Arc<BlockedNetworks>,
+    llm: Option<Arc<Llm>>,
 }
 
 /// What one component may use.
 pub(crate) struct Granted {
     /// The component's id.
     pub(crate) component: String,
-    /// Its own configuration, templates resolved.
+    /// Its own configuration, as templates.
     pub(crate) config: BTreeMap<String, String>,
+    /// The values of variables at start.
+    values: Arc<Values>,
+    /// Who knows them now.
+    resolver: Arc<Resolver>,
+    /// The models it may ask.
+    pub(crate) ai_models: Vec<String>,
+    /// Who runs them.
+    pub(crate) llm: Option<Arc<Llm>>,
     /// Where it may connect.
     pub(crate) network: Network,
 }
@@ -50,10 +73,12 @@ impl Services {
     /// # Errors
     /// One sentence for everything that is wrong.
     pub(crate) fn new(input: &ServicesInput<'_>) -> Result<Self, Vec<String>> {
-        let blocks = &input.config.outbound_networking.block_networks;
+        let llm = Llm::new(input.config.llm_compute.as_ref(), &input.client);
         Ok(Self {
-            values: input.values.clone(),
-            blocked: Arc::new(BlockedNetworks::parse(blocks)?),
+            values: Arc::new(input.values.clone()),
+            resolver: Arc::clone(&input.resolver),
+            blocked: Arc::clone(&input.blocked),
+            llm: llm.map_err(|problem| vec![problem])?.map(Arc::new),
         })
     }
 
@@ -66,12 +91,30 @@ impl Services {
         component: &Component,
         allowed: Arc<AllowedHosts>,
     ) -> Result<Granted, Vec<String>> {
-        let config = variables::component_config(component, &self.values)
-            .map_err(|refusal| vec![refusal.to_string()])?;
+        // Templates that cannot be resolved are told now.
+        component_config(component, &self.values).map_err(|refusal| vec![refusal.to_string()])?;
         Ok(Granted {
             component: component.id.clone(),
-            config,
+            config: component.config.clone(),
+            values: Arc::clone(&self.values),
+            resolver: Arc::clone(&self.resolver),
+            ai_models: component.ai_models.clone(),
+            llm: self.llm.clone(),
             network: Network::new(allowed, Arc::clone(&self.blocked)),
         })
+    }
+}
+
+impl Granted {
+    /// The value of one of the component's own variables.
+    ///
+    /// # Errors
+    /// When it has none of this name, or its value is not told.
+    pub(crate) async fn variable(&self, name: &str) -> Result<String, ReadError> {
+        check_name(name).map_err(ReadError::InvalidName)?;
+        let Some(template) = self.config.get(name) else {
+            return Err(ReadError::Undefined(name.to_owned()));
+        };
+        self.resolver.expand(template, &self.values).await
     }
 }

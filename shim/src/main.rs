@@ -16,6 +16,7 @@ mod events;
 mod exec;
 mod helper;
 mod info;
+mod inside;
 mod launch;
 mod log;
 mod memory;

@@ -11,13 +11,14 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use catena_runtime::app::allowed_hosts::AllowedHosts;
 use catena_runtime::app::{ProblemKind, Refusal, variables};
-use catena_runtime::config::Config;
+use catena_runtime::config::{Config, RuntimeConfig, Sources};
 use catena_runtime::image::{Image, LoadError, Loaded};
 
 use crate::compile::{self, Compiler};
 use crate::content::{ContentStore, Origin};
 use crate::daemon::Daemon;
 use crate::error::Error;
+use crate::inside::{self, Files, RUNTIME_CONFIG};
 use crate::options::Options;
 use crate::readonly;
 use crate::spec::BundleSpec;
@@ -84,10 +85,22 @@ pub(crate) fn prepare(
     rootfs: &Path,
     work: &Path,
 ) -> Result<Workload, Error> {
-    let Some(image) = find(known, spec, rootfs)? else {
+    let Some(mut image) = find(known, spec, rootfs)? else {
         return Ok(Workload::Linux);
     };
-    let volumes = check(&image, &spec.env(), &spec.mounts(), &ids(&image))?;
+    let (env, mounts, named) = (spec.env(), spec.mounts(), ids(&image));
+    let refusal = retain(&mut image, &env);
+    let around = Around {
+        env: &env,
+        mounts: &mounts,
+        named: &named,
+        files: Files::Container {
+            mounts: &mounts,
+            rootfs,
+        },
+        runtime_config: Some(Path::new(RUNTIME_CONFIG)),
+    };
+    let volumes = check(&image, refusal, &around)?;
     let assignment = assign(daemon, &image, spec, options, work, &volumes)?;
     Ok(Workload::Wasm(Box::new(assignment)))
 }
@@ -110,25 +123,65 @@ fn find(known: Known, spec: &BundleSpec, rootfs: &Path) -> Result<Option<Image>,
     }
 }
 
-/// All reasons why this application cannot run in this environment, together; or which of the
-/// mounts its components see. `named` are those whose names the environment may hold.
+/// What is around an application: what it is checked against.
+pub(crate) struct Around<'a> {
+    pub(crate) env: &'a [(String, String)],
+    pub(crate) mounts: &'a [Mount],
+    /// The components whose names the environment may hold.
+    pub(crate) named: &'a [String],
+    /// Where the files are that the runtime configuration names.
+    pub(crate) files: Files<'a>,
+    /// Where it is itself, if it may be somewhere.
+    pub(crate) runtime_config: Option<&'a Path>,
+}
+
+/// Drops the components that the environment does not ask for, and says why that cannot be.
+pub(crate) fn retain(image: &mut Image, env: &[(String, String)]) -> Refusal {
+    match image.app.retained(env) {
+        Ok(app) => {
+            image.app = app;
+            Refusal::default()
+        }
+        Err(refusal) => refusal,
+    }
+}
+
+/// All reasons why this application cannot run in these surroundings, together with those in
+/// `refusal`; or which of the mounts its components see.
 pub(crate) fn check(
     image: &Image,
-    env: &[(String, String)],
-    mounts: &[Mount],
-    named: &[String],
+    mut refusal: Refusal,
+    around: &Around<'_>,
 ) -> Result<Vec<Grant>, LoadError> {
     let app = &image.app;
-    let mut refusal = Refusal::default();
-    let volumes = volumes::grants(&volumes::asked(env), mounts, named);
-    let problems = [Config::from_env(env).err(), volumes.as_ref().err().cloned()];
+    let volumes = volumes::grants(&volumes::asked(around.env), around.mounts, around.named);
+    let runtime_config = match around.runtime_config {
+        Some(path) => inside::runtime_config(around.files, path),
+        None => Ok(RuntimeConfig::default()),
+    };
+    let sources = runtime_config.as_ref().ok().map(|config| {
+        Sources::new(&app.variables, config, around.env, |path| {
+            around.files.read(path)
+        })
+    });
+    let problems = [
+        Config::from_env(around.env).err(),
+        volumes.as_ref().err().cloned(),
+        runtime_config.as_ref().err().cloned(),
+        sources
+            .as_ref()
+            .and_then(|sources| sources.as_ref().err().cloned()),
+    ];
     for problem in problems.into_iter().flatten().flatten() {
         refusal.push(ProblemKind::Unmet, problem);
     }
-    let provided = variables::from_env(&app.variables, env);
-    match variables::resolve(&app.variables, &provided) {
-        Err(problems) => refusal.merge(problems),
-        Ok(values) => {
+    // What has to be asked for is known when the application starts.
+    let known = sources
+        .and_then(Result::ok)
+        .and_then(|sources| sources.known());
+    match known.map(|known| variables::resolve(&app.variables, &known)) {
+        Some(Err(problems)) => refusal.merge(problems),
+        Some(Ok(values)) => {
             for component in &app.components {
                 let Err(problems) = AllowedHosts::parse(&component.allowed_hosts, &values) else {
                     continue;
@@ -139,6 +192,7 @@ pub(crate) fn check(
                 }
             }
         }
+        None => {}
     }
     Ok(refusal.or(volumes.unwrap_or_default())?)
 }

@@ -64,6 +64,13 @@ impl Catena {
         self
     }
 
+    /// Reads this runtime configuration (`--runtime-config`).
+    pub fn runtime_config(mut self, file: &Path) -> Self {
+        self.arguments.push("--runtime-config".into());
+        self.arguments.push(file.into());
+        self
+    }
+
     /// Mounts a folder (`--mount`); `guest` is where, and how.
     pub fn mount(mut self, folder: &Path, guest: &str) -> Self {
         self.arguments.push("--mount".into());

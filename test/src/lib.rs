@@ -15,6 +15,7 @@ pub mod leftovers;
 pub mod node;
 pub mod output;
 pub mod pack;
+pub mod scripted;
 pub mod upstream;
 pub mod workspace;
 
@@ -25,4 +26,5 @@ pub use containerd::Containerd;
 pub use cri::Cri;
 pub use node::Node;
 pub use pack::{Form, Packed};
+pub use scripted::Scripted;
 pub use upstream::Upstream;

@@ -11,3 +11,5 @@
 )]
 
 pub mod config_store;
+pub mod llm;
+pub mod variables;

@@ -14,8 +14,8 @@ use super::{Component, ProblemKind, Refusal, Variable};
 /// Declared variables by name.
 pub type Variables = BTreeMap<String, Variable>;
 
-/// What an environment variable that sets a variable begins with.
-pub const ENV_PREFIX: &str = "SPIN_VARIABLE_";
+/// What stands before `_<NAME>` in an environment variable that sets a variable.
+pub const ENV_PREFIX: &str = "SPIN_VARIABLE";
 
 /// Every declared variable with its value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,9 +36,18 @@ enum Part<'t> {
 /// Picks the values for `declared` variables out of an environment: `a_b` is
 /// set by `SPIN_VARIABLE_A_B`. Where a name stands twice the last one counts.
 pub fn from_env(declared: &Variables, env: &[(String, String)]) -> BTreeMap<String, String> {
+    from_env_under(ENV_PREFIX, declared, env)
+}
+
+/// As [`from_env`], with another prefix.
+pub fn from_env_under(
+    prefix: &str,
+    declared: &Variables,
+    env: &[(String, String)],
+) -> BTreeMap<String, String> {
     let find = |wanted: &str| env.iter().rev().find(|(key, _)| key == wanted);
     let values = declared.keys().filter_map(|name| {
-        let (_, value) = find(&env_name(name))?;
+        let (_, value) = find(&env_name(prefix, name))?;
         Some((name.clone(), value.clone()))
     });
     values.collect()
@@ -67,7 +76,7 @@ pub fn resolve(
         ("variables", "have")
     };
     let names = list(missing.iter().map(|name| quoted(name)));
-    let settings = list(missing.iter().map(|name| env_name(name)));
+    let settings = list(missing.iter().map(|name| env_name(ENV_PREFIX, name)));
     Err(Refusal::new(
         ProblemKind::Unmet,
         format!("the {variables} {names} {have} no value and no default; set {settings}"),
@@ -104,6 +113,15 @@ pub fn is_template(text: &str) -> bool {
     text.contains("{{")
 }
 
+/// The variables that a template mentions; none where it is not well formed.
+pub fn mentioned(template: &str) -> Vec<&str> {
+    let parsed = Template::parse(template).ok();
+    parsed
+        .iter()
+        .flat_map(Template::variables)
+        .collect::<Vec<_>>()
+}
+
 /// Whether a template is well formed and mentions only `declared` variables.
 pub fn check_template(template: &str, declared: &Variables) -> Result<(), String> {
     for name in Template::parse(template)?.variables() {
@@ -133,6 +151,14 @@ impl Values {
     /// The value of a variable.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
+    }
+
+    /// These values, with others in the place of some.
+    #[must_use]
+    pub fn with(&self, newer: BTreeMap<String, String>) -> Self {
+        let mut values = self.0.clone();
+        values.extend(newer);
+        Values(values)
     }
 
     /// A template's text with every variable replaced by its value.
@@ -215,8 +241,8 @@ impl<'t> Template<'t> {
     }
 }
 
-fn env_name(variable: &str) -> String {
-    format!("{ENV_PREFIX}{}", variable.to_ascii_uppercase())
+fn env_name(prefix: &str, variable: &str) -> String {
+    format!("{prefix}_{}", variable.to_ascii_uppercase())
 }
 
 fn undeclared(template: &str, name: &str) -> String {

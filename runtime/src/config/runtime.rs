@@ -6,11 +6,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
+use url::Url;
+
+/// Stands for all networks that are not public.
+pub(crate) const PRIVATE: &str = "private";
 
 /// What the file says; what it leaves out has the defaults of Spin.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -104,8 +110,6 @@ pub enum LlmCompute {
         /// Which interface it speaks.
         #[serde(default)]
         api_type: LlmApi,
-        /// A folder in the URL's place, where it is not the usual one.
-        custom_llm: Option<String>,
     },
 }
 
@@ -164,16 +168,48 @@ pub struct OutboundNetworking {
 pub struct ClientTls {
     /// The components it is for.
     pub component_ids: Vec<String>,
-    /// The hosts it is for.
+    /// The hosts it is for, with a port or for all ports.
     pub hosts: Vec<String>,
-    /// Certificate authorities beside the usual ones, a PEM file.
+    /// Certificate authorities, a PEM file.
     pub ca_roots_file: Option<PathBuf>,
-    /// Whether the usual ones count too.
+    /// Whether the usual ones count too; by default only without a file.
+    pub ca_use_platform_roots: Option<bool>,
+    /// The same: catena carries no authorities of its own.
+    #[serde(alias = "ca_webpki_roots")]
     pub ca_use_webpki_roots: Option<bool>,
     /// The client's certificate, a PEM file.
-    pub cert_chain_file: Option<PathBuf>,
+    #[serde(alias = "cert_chain_file")]
+    pub client_cert_file: Option<PathBuf>,
     /// The key of that certificate, a PEM file.
-    pub private_key_file: Option<PathBuf>,
+    #[serde(alias = "private_key_file")]
+    pub client_private_key_file: Option<PathBuf>,
+}
+
+impl ClientTls {
+    /// Whether the usual authorities count.
+    pub(crate) fn uses_usual_roots(&self) -> bool {
+        match (self.ca_use_platform_roots, self.ca_use_webpki_roots) {
+            (None, None) => self.ca_roots_file.is_none(),
+            (platform, webpki) => platform == Some(true) || webpki == Some(true),
+        }
+    }
+
+    fn check(&self, place: &str, problems: &mut Vec<String>) {
+        for (name, list) in [
+            ("component_ids", &self.component_ids),
+            ("hosts", &self.hosts),
+        ] {
+            if list.is_empty() {
+                problems.push(format!("{place}: {name} is empty; name some"));
+            }
+        }
+        if self.client_cert_file.is_some() != self.client_private_key_file.is_some() {
+            problems.push(format!(
+                "{place}: client_cert_file and client_private_key_file belong together; give both \
+                 or neither"
+            ));
+        }
+    }
 }
 
 /// `[outbound_http]`
@@ -182,16 +218,17 @@ pub struct ClientTls {
 pub struct OutboundHttp {
     /// Whether connections are kept for the next request.
     pub connection_pooling: bool,
-    /// The most connections at once; no limit by default.
-    #[serde(alias = "max_concurrent_requests")]
-    pub max_connections: Option<usize>,
+    /// The most requests at once, each until its response has ended; no limit by
+    /// default.
+    #[serde(alias = "max_connections")]
+    pub max_concurrent_requests: Option<usize>,
 }
 
 impl Default for OutboundHttp {
     fn default() -> Self {
         Self {
             connection_pooling: true,
-            max_connections: None,
+            max_concurrent_requests: None,
         }
     }
 }
@@ -217,10 +254,65 @@ impl RuntimeConfig {
         for (key, value) in table {
             config.set(&key, value, &mut problems);
         }
+        config.check(&mut problems);
         if problems.is_empty() {
             Ok(config)
         } else {
             Err(problems)
+        }
+    }
+
+    /// Takes all paths that are relative as relative to `folder`, where the file is.
+    #[must_use]
+    pub fn anchored(mut self, folder: &Path) -> Self {
+        let anchor = |path: &mut Option<PathBuf>| {
+            if let Some(path) = path {
+                *path = folder.join(&*path);
+            }
+        };
+        anchor(&mut self.state_dir);
+        for provider in &mut self.variables_providers {
+            if let VariablesProvider::Env { dotenv_path, .. } = provider {
+                anchor(dotenv_path);
+            }
+        }
+        for tls in &mut self.client_tls {
+            anchor(&mut tls.ca_roots_file);
+            anchor(&mut tls.client_cert_file);
+            anchor(&mut tls.client_private_key_file);
+        }
+        self
+    }
+
+    /// What is wrong beyond the form.
+    fn check(&self, problems: &mut Vec<String>) {
+        if self.max_instance_memory == Some(0) {
+            problems.push("max_instance_memory is 0; give a number of bytes".to_owned());
+        }
+        match &self.llm_compute {
+            Some(LlmCompute::Spin {}) => problems.push(
+                "llm_compute: catena runs no models itself; give a server, with type = \
+                 \"remote_http\""
+                    .to_owned(),
+            ),
+            Some(LlmCompute::RemoteHttp { url, .. }) => check_url("llm_compute", url, problems),
+            None => {}
+        }
+        for (index, provider) in self.variables_providers.iter().enumerate() {
+            if let VariablesProvider::Vault { url, .. } = provider {
+                check_url(&format!("variables_provider[{index}]"), url, problems);
+            }
+        }
+        let blocks = self.outbound_networking.block_networks.iter();
+        problems.extend(blocks.filter_map(|entry| read_block(entry).err()));
+        for (index, tls) in self.client_tls.iter().enumerate() {
+            tls.check(&format!("client_tls[{index}]"), problems);
+        }
+        if self.outbound_http.max_concurrent_requests == Some(0) {
+            problems.push(
+                "outbound_http: max_concurrent_requests is 0; give a number or remove it"
+                    .to_owned(),
+            );
         }
     }
 
@@ -295,6 +387,30 @@ fn listed<T: DeserializeOwned>(place: &str, value: Value, problems: &mut Vec<Str
         .collect()
 }
 
+/// An entry of `block_networks`: a block of addresses, or none for [`PRIVATE`].
+pub(crate) fn read_block(entry: &str) -> Result<Option<IpNet>, String> {
+    if entry == PRIVATE {
+        return Ok(None);
+    }
+    let address = || entry.parse::<IpAddr>().map(IpNet::from);
+    let block = entry.parse::<IpNet>().or_else(|_| address());
+    block.map(Some).map_err(|_| {
+        format!(
+            "outbound_networking.block_networks: {entry:?} is neither a block of addresses such \
+             as \"10.0.0.0/8\" nor {PRIVATE:?}; correct or remove it"
+        )
+    })
+}
+
+fn check_url(place: &str, url: &str, problems: &mut Vec<String>) {
+    let parsed = Url::parse(url);
+    if !parsed.is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && url.has_host()) {
+        problems.push(format!(
+            "{place}: url is {url:?}, which is no URL of an HTTP server; correct it"
+        ));
+    }
+}
+
 /// In one line, for a sentence.
 fn flat(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim).collect();
@@ -340,13 +456,55 @@ mod tests {
             hosts = ["example.com"]
             [outbound_http]
             connection_pooling = false
+            max_concurrent_requests = 8
             "#,
         )
         .unwrap();
+        assert_eq!(config.outbound_http.max_concurrent_requests, Some(8));
         assert_eq!(config.key_value_stores.len(), 2);
         assert_eq!(config.variables_providers.len(), 2);
         assert!(!config.outbound_http.connection_pooling);
         assert!(!format!("{config:?}").contains("hush"), "{config:?}");
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let problems = RuntimeConfig::parse(
+            r#"
+            max_instance_memory = 0
+            [llm_compute]
+            type = "spin"
+            [outbound_networking]
+            block_networks = ["10.0.0.0/64", "private", "Private"]
+            [[variables_provider]]
+            type = "vault"
+            url = "vault.example"
+            token = "hush"
+            mount = "secret"
+            [[client_tls]]
+            component_ids = []
+            hosts = ["a"]
+            client_cert_file = "cert.pem"
+            [outbound_http]
+            max_connections = 0
+            "#,
+        )
+        .unwrap_err();
+        assert_eq!(problems.len(), 8, "{problems:#?}");
+    }
+
+    #[test]
+    fn paths_count_from_the_files_folder() {
+        let text = "state_dir = \"state\"\n[[variables_provider]]\ntype = \"env\"\n\
+                    dotenv_path = \"/abs/.env\"";
+        let config = RuntimeConfig::parse(text)
+            .unwrap()
+            .anchored(Path::new("/f"));
+        assert_eq!(config.state_dir, Some(PathBuf::from("/f/state")));
+        let VariablesProvider::Env { dotenv_path, .. } = &config.variables_providers[0] else {
+            panic!("{config:?}");
+        };
+        assert_eq!(*dotenv_path, Some(PathBuf::from("/abs/.env")));
     }
 
     #[test]

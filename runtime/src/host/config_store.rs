@@ -5,6 +5,7 @@ use catena_bindings::config_store::store::{self, Error, Host};
 use wasmtime::component::Linker;
 
 use super::{State, View, Viewed};
+use crate::service::ReadError;
 
 pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     store::add_to_linker::<_, Viewed>(linker, State::view)
@@ -12,13 +13,21 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
 
 impl Host for View<'_> {
     async fn get(&mut self, key: String) -> wasmtime::Result<Result<Option<String>, Error>> {
-        Ok(Ok(self.granted.config.get(&key).cloned()))
+        Ok(match self.granted.variable(&key).await {
+            Ok(value) => Ok(Some(value)),
+            Err(ReadError::InvalidName(_) | ReadError::Undefined(_)) => Ok(None),
+            Err(ReadError::Provider(problem)) => Err(Error::Upstream(problem)),
+        })
     }
 
     async fn get_all(&mut self) -> wasmtime::Result<Result<Vec<(String, String)>, Error>> {
-        let all = self.granted.config.iter();
-        Ok(Ok(all
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect()))
+        let mut all = Vec::new();
+        for key in self.granted.config.keys() {
+            match self.granted.variable(key).await {
+                Ok(value) => all.push((key.clone(), value)),
+                Err(error) => return Ok(Err(Error::Upstream(error.to_string()))),
+            }
+        }
+        Ok(Ok(all))
     }
 }

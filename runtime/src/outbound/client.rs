@@ -1,17 +1,16 @@
-//! The client for real hosts: one pool of connections per worker, HTTP/1.1 and
-//! HTTP/2, TLS by rustls.
+//! The client for real hosts: a pool of connections, HTTP/1.1 and HTTP/2, TLS
+//! by rustls. Guests have one; catena has another for what it asks itself.
 
 use std::error::Error as _;
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use anyhow::Context as _;
 use bytes::Bytes;
-use http::uri::Scheme;
+use http::uri::{Authority, Scheme};
 use http::{Request, Response};
 use http_body::{Frame, SizeHint};
 use http_body_util::BodyExt;
@@ -19,11 +18,16 @@ use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 use wasmtime_wasi_http::{Error, RequestOptions};
 
+use super::BlockedNetworks;
+use super::lookup::Lookup;
+use super::tls::{self, Roots};
 use crate::body::Body;
+use crate::config::{ClientTls, OutboundHttp};
 
 /// How long an outgoing request may take, where the guest does not say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,35 +50,79 @@ impl Default for Timeouts {
     }
 }
 
+/// What a client is made of.
+pub(crate) struct ClientInput {
+    /// Whom it trusts.
+    pub(crate) roots: Arc<Roots>,
+    pub(crate) timeouts: Timeouts,
+    /// What it never connects to.
+    pub(crate) blocked: Arc<BlockedNetworks>,
+    pub(crate) settings: OutboundHttp,
+    /// Certificates for certain hosts.
+    pub(crate) tls: Vec<ClientTls>,
+}
+
 /// A pool of connections to real hosts.
 #[derive(Debug)]
 pub(crate) struct Client {
-    plain: Pool<HttpConnector>,
-    /// Made when it is first needed: reading the certificate authorities would
-    /// delay the start of every application.
-    tls: OnceLock<Option<Pool<HttpsConnector<HttpConnector>>>>,
-    roots: Option<File>,
+    plain: Pool<Tcp>,
+    /// Made when it is first needed.
+    tls: OnceLock<Option<Pool<Tls>>>,
+    /// Pools of their own, so that no connection is used by whom it is not for.
+    special: Vec<(ClientTls, Pool<Tls>)>,
+    roots: Arc<Roots>,
     timeouts: Timeouts,
+    blocked: Arc<BlockedNetworks>,
+    pooling: bool,
+    /// One for each request that is still allowed.
+    permits: Option<Arc<Semaphore>>,
 }
 
 type Pool<C> = hyper_util::client::legacy::Client<C, Body>;
+type Tcp = HttpConnector<Lookup>;
+type Tls = HttpsConnector<Tcp>;
 
 impl Client {
-    /// A client that trusts the certificate authorities in `roots` (PEM), or
-    /// the system's where there are none.
-    pub(crate) fn new(roots: Option<File>, timeouts: Timeouts) -> Self {
-        Self {
-            plain: pool(tcp(timeouts)),
+    /// Makes a client; connects to nobody.
+    ///
+    /// # Errors
+    /// One sentence for each section of certificates that cannot be used.
+    pub(crate) fn new(input: ClientInput) -> Result<Self, Vec<String>> {
+        let permits = input.settings.max_concurrent_requests;
+        let mut client = Self {
+            plain: pool(
+                tcp(input.timeouts, &input.blocked),
+                input.settings.connection_pooling,
+            ),
             tls: OnceLock::new(),
-            roots,
-            timeouts,
+            special: Vec::new(),
+            roots: input.roots,
+            timeouts: input.timeouts,
+            blocked: input.blocked,
+            pooling: input.settings.connection_pooling,
+            permits: permits.map(|most| Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)))),
+        };
+        let mut problems = Vec::new();
+        for (index, section) in input.tls.into_iter().enumerate() {
+            match tls::special(&section, &client.roots) {
+                Ok(config) => {
+                    let pool = client.secure(config);
+                    client.special.push((section, pool));
+                }
+                Err(error) => problems.push(format!("client_tls[{index}]: {error:#}")),
+            }
+        }
+        if problems.is_empty() {
+            Ok(client)
+        } else {
+            Err(problems)
         }
     }
 
     /// The pool for TLS; none when it cannot be set up, which is logged once.
-    fn tls(&self) -> Option<&Pool<HttpsConnector<HttpConnector>>> {
-        let make = || match self.make_tls() {
-            Ok(pool) => Some(pool),
+    fn tls(&self) -> Option<&Pool<Tls>> {
+        let make = || match tls::usual(&self.roots) {
+            Ok(config) => Some(self.secure(config)),
             Err(error) => {
                 tracing::error!("https requests cannot be made: {error:#}");
                 None
@@ -83,28 +131,36 @@ impl Client {
         self.tls.get_or_init(make).as_ref()
     }
 
-    fn make_tls(&self) -> anyhow::Result<Pool<HttpsConnector<HttpConnector>>> {
-        let provider = rustls::crypto::ring::default_provider();
-        let tls = ClientConfig::builder_with_provider(provider.into())
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(root_store(self.roots.as_ref())?)
-            .with_no_client_auth();
-        let mut tcp = tcp(self.timeouts);
+    fn secure(&self, config: ClientConfig) -> Pool<Tls> {
+        let mut tcp = tcp(self.timeouts, &self.blocked);
         tcp.enforce_http(false);
         let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
+            .with_tls_config(config)
             .https_only()
             .enable_all_versions()
             .wrap_connector(tcp);
-        Ok(pool(connector))
+        pool(connector, self.pooling)
     }
 
-    /// Sends a request to the host in its URI.
+    /// The pool for a secure request of a component.
+    fn tls_for(&self, component: Option<&str>, authority: &Authority) -> Option<&Pool<Tls>> {
+        let own = component.and_then(|component| {
+            let mut special = self.special.iter();
+            special.find(|(section, _)| tls::is_for(section, component, authority))
+        });
+        match own {
+            Some((_, pool)) => Some(pool),
+            None => self.tls(),
+        }
+    }
+
+    /// Sends a request to the host in its URI, for a component or for catena.
     ///
     /// # Errors
     /// What went wrong on the network, as `wasi:http` names it.
     pub(crate) async fn send(
         &self,
+        component: Option<&str>,
         request: Request<Body>,
         options: Option<RequestOptions>,
     ) -> Result<Response<Body>, Error> {
@@ -115,67 +171,69 @@ impl Client {
         let between = options
             .between_bytes_timeout
             .unwrap_or(self.timeouts.between_bytes);
-        // The pool hides when a connection stands, so that the time to connect is
-        // part of the time to the head, and only catena's own limit binds it.
-        let response = if request.uri().scheme() == Some(&Scheme::HTTPS) {
-            self.tls()
-                .ok_or(Error::ConfigurationError)?
-                .request(request)
-        } else {
-            self.plain.request(request)
+        let authority = request
+            .uri()
+            .authority()
+            .ok_or(Error::HttpRequestUriInvalid)?
+            .clone();
+        // The client looks up names only.
+        let literal = authority.host().trim_matches(['[', ']']).parse::<IpAddr>();
+        if literal.is_ok_and(|address| self.blocked.contains(address)) {
+            tracing::warn!("a request to {authority} was denied: its network is blocked");
+            return Err(Error::DestinationIpProhibited);
+        }
+        let exchange = async {
+            let permit = match &self.permits {
+                Some(permits) => Arc::clone(permits).acquire_owned().await.ok(),
+                None => None,
+            };
+            // The pool hides when a connection stands, so that the time to connect is
+            // part of the time to the head, and only catena's own limit binds it.
+            let response = if request.uri().scheme() == Some(&Scheme::HTTPS) {
+                self.tls_for(component, &authority)
+                    .ok_or(Error::ConfigurationError)?
+                    .request(request)
+                    .await
+            } else {
+                self.plain.request(request).await
+            };
+            let response = response.map_err(|error| from_client(&error))?;
+            Ok::<_, Error>((response, permit))
         };
-        let response = tokio::time::timeout(first_byte, response)
+        let (response, permit) = tokio::time::timeout(first_byte, exchange)
             .await
-            .map_err(|_| Error::ConnectionReadTimeout)?
-            .map_err(|error| from_client(&error))?;
+            .map_err(|_| Error::ConnectionReadTimeout)??;
         Ok(response.map(|body| {
             Timed {
                 body,
                 between,
                 deadline: None,
                 waiting: false,
+                _permit: permit,
             }
             .boxed_unsync()
         }))
     }
 }
 
-fn tcp(timeouts: Timeouts) -> HttpConnector {
-    let mut tcp = HttpConnector::new();
+fn tcp(timeouts: Timeouts, blocked: &Arc<BlockedNetworks>) -> Tcp {
+    let mut tcp = HttpConnector::new_with_resolver(Lookup {
+        blocked: Arc::clone(blocked),
+    });
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(timeouts.connect));
     tcp
 }
 
-fn pool<C: Connect + Clone>(connector: C) -> Pool<C> {
-    hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+fn pool<C: Connect + Clone>(connector: C, pooling: bool) -> Pool<C> {
+    let mut builder = hyper_util::client::legacy::Client::builder(TokioExecutor::new());
+    builder
         .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(Duration::from_secs(90))
-        .build(connector)
-}
-
-fn root_store(roots: Option<&File>) -> anyhow::Result<RootCertStore> {
-    use rustls::pki_types::{CertificateDer, pem::PemObject};
-    let mut store = RootCertStore::empty();
-    match roots {
-        Some(mut file) => {
-            let mut pem = Vec::new();
-            file.read_to_end(&mut pem)
-                .context("reading the file of certificate authorities")?;
-            for certificate in CertificateDer::pem_slice_iter(&pem) {
-                let certificate = certificate.map_err(|error| {
-                    anyhow::anyhow!("the file of certificate authorities: {error}")
-                })?;
-                // One authority that rustls cannot read does not spoil the rest.
-                store.add_parsable_certificates([certificate]);
-            }
-        }
-        None => {
-            let found = rustls_native_certs::load_native_certs();
-            store.add_parsable_certificates(found.certs);
-        }
+        .pool_idle_timeout(Duration::from_secs(90));
+    if !pooling {
+        builder.pool_max_idle_per_host(0);
     }
-    Ok(store)
+    builder.build(connector)
 }
 
 /// The cause of a failed request, in `wasi:http`'s words.
@@ -203,6 +261,16 @@ fn from_client(error: &hyper_util::client::legacy::Error) -> Error {
         }
         let text = cause.to_string();
         if text.starts_with("dns error") {
+            let why = cause
+                .source()
+                .and_then(<dyn std::error::Error>::downcast_ref);
+            if why.is_some_and(|why: &io::Error| why.kind() == io::ErrorKind::PermissionDenied) {
+                tracing::warn!(
+                    "a request was denied: {}",
+                    why.map_or(text, ToString::to_string)
+                );
+                return Error::DestinationIpProhibited;
+            }
             return Error::DnsError {
                 rcode: Some(cause.source().map_or(text, ToString::to_string)),
                 info_code: None,
@@ -242,6 +310,8 @@ struct Timed {
     between: Duration,
     deadline: Option<Pin<Box<Sleep>>>,
     waiting: bool,
+    /// Held until the response has ended.
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl http_body::Body for Timed {

@@ -7,9 +7,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use crate::app::allowed_hosts::AllowedHosts;
-
-/// Stands for all networks that are not public.
-const PRIVATE: &str = "private";
+use crate::config::read_block;
 
 /// Networks that no component may reach, whatever its lockfile allows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,16 +25,10 @@ impl BlockedNetworks {
         let mut blocked = Self::default();
         let mut problems = Vec::new();
         for entry in entries {
-            let address = || entry.parse::<IpAddr>().map(IpNet::from);
-            if entry == PRIVATE {
-                blocked.private = true;
-            } else if let Ok(block) = entry.parse::<IpNet>().or_else(|_| address()) {
-                blocked.blocks.push(block);
-            } else {
-                problems.push(format!(
-                    "outbound_networking.block_networks: {entry:?} is neither a block of \
-                     addresses such as \"10.0.0.0/8\" nor {PRIVATE:?}; correct or remove it"
-                ));
+            match read_block(entry) {
+                Ok(Some(block)) => blocked.blocks.push(block),
+                Ok(None) => blocked.private = true,
+                Err(problem) => problems.push(problem),
             }
         }
         if problems.is_empty() {

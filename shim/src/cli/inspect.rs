@@ -5,11 +5,12 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use catena_runtime::app::{App, HttpRoute, HttpTarget, HttpTrigger, Trigger};
+use catena_runtime::app::{App, HttpRoute, HttpTarget, HttpTrigger, Refusal, Trigger};
 use catena_runtime::image::{Image, LoadError};
 use serde_json::{Value, json};
 
-use crate::workload;
+use crate::inside::Files;
+use crate::workload::{self, Around};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -25,7 +26,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let (image, verdict) = match Image::from_path(&args.image) {
         Ok(image) => {
             let verdict = image.verify();
-            let verdict = verdict.and_then(|()| workload::check(&image, &[], &[], &[]));
+            let around = Around {
+                env: &[],
+                mounts: &[],
+                named: &[],
+                files: Files::Here,
+                runtime_config: None,
+            };
+            let check = |()| workload::check(&image, Refusal::default(), &around);
+            let verdict = verdict.and_then(check);
             (Some(image), verdict.map(drop))
         }
         // What was not even found has no verdict.

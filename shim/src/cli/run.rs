@@ -8,14 +8,16 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use catena_runtime::compile::{CompileCache, compile};
-use catena_runtime::config::{Config, RuntimeConfig, mount_point};
+use catena_runtime::config::{Config, mount_point};
 use catena_runtime::engine::Concurrency;
 use catena_runtime::image::{Image, componentize};
 use catena_runtime::server::{self, ComponentInput, Input, Server};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::compile::wasm_digests;
+use crate::inside::{self, Files};
 use crate::volumes::{self, Grant, Mount, Source};
+use crate::workload::Around;
 use crate::{log, worker, workload};
 
 /// Names a place for compiled code other than the user's cache folder.
@@ -47,11 +49,20 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let filter = std::env::var("RUST_LOG").ok();
     log::to_stderr(filter.as_deref(), std::io::stderr().is_terminal());
     let env = environment(args);
-    let image = Image::from_path(&args.image)?;
+    let mut image = Image::from_path(&args.image)?;
     for warning in &image.app.warnings {
         tracing::warn!("{warning}");
     }
-    let volumes = workload::check(&image, &env, &args.mounts, &workload::ids(&image))?;
+    let named = workload::ids(&image);
+    let refusal = workload::retain(&mut image, &env);
+    let around = Around {
+        env: &env,
+        mounts: &args.mounts,
+        named: &named,
+        files: Files::Here,
+        runtime_config: args.runtime_config.as_deref(),
+    };
+    let volumes = workload::check(&image, refusal, &around)?;
     let volumes = volumes.iter().map(Grant::open);
     let volumes = volumes.collect::<anyhow::Result<_>>()?;
 
@@ -70,7 +81,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         env,
         volumes,
         ca_roots,
-        runtime_config: runtime_config(args.runtime_config.as_deref())?,
+        runtime_config: inside::runtime_config_here(args.runtime_config.as_deref())?,
         state_dir: args.state_dir.clone(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -84,7 +95,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 async fn serve(name: &str, input: Input) -> anyhow::Result<i32> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let bound = Server::load(input)?.bind().await?;
+    let bound = Server::load(input).await?.bind().await?;
     if let Some(address) = bound.addr() {
         writeln!(std::io::stdout(), "serving {name} on http://{address}")?;
     }
@@ -186,16 +197,6 @@ fn cache_dir() -> anyhow::Result<PathBuf> {
         Some(folder) => Ok(folder.join("catena")),
         None => bail!("neither XDG_CACHE_HOME nor HOME is set: name a folder with {CACHE_DIR}"),
     }
-}
-
-fn runtime_config(path: Option<&Path>) -> anyhow::Result<RuntimeConfig> {
-    let Some(path) = path else {
-        return Ok(RuntimeConfig::default());
-    };
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-    RuntimeConfig::parse(&text)
-        .map_err(|problems| anyhow::anyhow!("{}: {}", path.display(), problems.join("; ")))
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

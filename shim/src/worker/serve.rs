@@ -1,23 +1,20 @@
 //! A worker at work: it loads while it waits for its word, then serves until it is told to stop.
 
-use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::thread;
 
 use anyhow::Context as _;
 use catena_runtime::app::parse_lockfile;
-use catena_runtime::config::{Config, RuntimeConfig};
+use catena_runtime::config::Config;
 use catena_runtime::server::{self, Bound, CommandLine, ComponentInput, Input, Server};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Assignment, Command, Report, Run};
 use crate::channel::{AsyncChannel, Channel};
+use crate::inside::{self, Files, RUNTIME_CONFIG};
 use crate::workload::CA_FILES;
 use crate::{log, memory};
-
-/// Where Spin's users put the runtime configuration into a container.
-const RUNTIME_CONFIG: &str = "/runtime-config.toml";
 
 /// Where stores and databases keep their files, as in Spin's containers.
 const STATE_DIR: &str = "/.spin";
@@ -64,7 +61,10 @@ async fn serve(mut assignment: Assignment, channel: Channel) -> i32 {
             }
         };
     let run = assignment.run.take();
-    let loaded = load(assignment);
+    let loaded = tokio::select! {
+        loaded = load(assignment) => loaded,
+        () = stop.told() => return 0,
+    };
     memory::give_back();
     let go = tokio::select! {
         go = channel.receive::<Command>() => go,
@@ -110,7 +110,7 @@ async fn run_command(server: Server, run: Run, channel: &AsyncChannel, mut stop:
     server.run(&run.component, line, stopped).await
 }
 
-fn load(assignment: Assignment) -> anyhow::Result<Server> {
+async fn load(assignment: Assignment) -> anyhow::Result<Server> {
     let Assignment {
         lockfile,
         env,
@@ -123,34 +123,30 @@ fn load(assignment: Assignment) -> anyhow::Result<Server> {
     } = assignment;
     let config =
         Config::from_env(&env).map_err(|problems| anyhow::Error::msg(problems.join("; ")))?;
+    let runtime_config = inside::runtime_config(Files::Here, Path::new(RUNTIME_CONFIG));
+    let runtime_config =
+        runtime_config.map_err(|problems| anyhow::Error::msg(problems.join("; ")))?;
     let ca_roots = certificate_authorities(&env, ca_roots)?;
+    let mut app = parse_lockfile(&lockfile)?;
+    // What the shim dropped it sent no code for.
+    app.keep(|id| components.iter().any(|component| component.id == id));
     let components = components.into_iter().map(|component| ComponentInput {
         id: component.id,
         code: component.code,
         files: component.files.map(File::from),
     });
     let input = Input {
-        app: parse_lockfile(&lockfile)?,
+        app,
         components: components.collect(),
         concurrency,
         config,
         env,
         volumes,
         ca_roots,
-        runtime_config: runtime_config(Path::new(RUNTIME_CONFIG))?,
+        runtime_config,
         state_dir: PathBuf::from(STATE_DIR),
     };
-    Ok(Server::load(input)?)
-}
-
-/// The runtime configuration in the container, where there is one.
-fn runtime_config(path: &Path) -> anyhow::Result<RuntimeConfig> {
-    let text = match fs::read_to_string(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(RuntimeConfig::default()),
-        read => read.with_context(|| format!("reading {}", path.display()))?,
-    };
-    RuntimeConfig::parse(&text)
-        .map_err(|problems| anyhow::anyhow!("{}: {}", path.display(), problems.join("; ")))
+    Ok(Server::load(input).await?)
 }
 
 /// What the container says, then what it holds, then what the host has.

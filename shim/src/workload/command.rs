@@ -8,10 +8,11 @@ use anyhow::Context as _;
 use catena_runtime::image::{Image, Interface, Purpose};
 use oci_spec::runtime::Process;
 
-use super::{ask, assign, check, find, ids};
+use super::{Around, ask, assign, check, find, ids, retain};
 use crate::container::Container;
 use crate::daemon::Daemon;
 use crate::error::Error;
+use crate::inside::{Files, RUNTIME_CONFIG};
 use crate::spec::{BundleSpec, pairs};
 use crate::worker::{Assignment, Run};
 
@@ -27,13 +28,25 @@ pub(crate) async fn command(
     let rootfs = container.bundle().join("rootfs");
     tokio::task::block_in_place(|| {
         let image = find(known, spec, &rootfs)?;
-        let image = image.context("the container's application is no longer there")?;
+        let mut image = image.context("the container's application is no longer there")?;
         let args = process.args().clone().unwrap_or_default();
         // The settings may name the application's components also where a file is executed.
         let mut named = ids(&image);
+        let (env, mounts) = (spec.env(), spec.mounts());
+        let refusal = retain(&mut image, &env);
         let (image, component) = choose(image, &rootfs, process.cwd(), &args)?;
         named.push(component.clone());
-        let volumes = check(&image, &spec.env(), &spec.mounts(), &named)?;
+        let around = Around {
+            env: &env,
+            mounts: &mounts,
+            named: &named,
+            files: Files::Container {
+                mounts: &mounts,
+                rootfs: &rootfs,
+            },
+            runtime_config: Some(Path::new(RUNTIME_CONFIG)),
+        };
+        let volumes = check(&image, refusal, &around)?;
         let mut assignment = assign(daemon, &image, spec, container.options(), work, &volumes)?;
         assignment.run = Some(Run {
             component,

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use anyhow::{Context, Result, anyhow};
 use catena_runtime::app::parse_lockfile;
 use catena_runtime::compile::{CompileCache, compile};
-use catena_runtime::config::Config;
+use catena_runtime::config::{Config, RuntimeConfig};
 use catena_runtime::server::{ComponentInput, Input, Server};
 use serde_json::json;
 
@@ -125,7 +125,10 @@ pub(crate) fn serve(guest: &Path) -> Result<()> {
             env: Vec::new(),
             volumes: Vec::new(),
             ca_roots: None,
-        })?;
+            runtime_config: RuntimeConfig::default(),
+            state_dir: folder.path().join("state"),
+        })
+        .await?;
         let bound = server.bind().await?;
         let address = bound.addr().context("no address")?;
         std::thread::spawn(answer);
