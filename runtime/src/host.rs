@@ -13,6 +13,7 @@ use crate::service::Granted;
 mod config_store;
 mod http;
 mod llm;
+mod otel;
 pub(crate) mod stdio;
 mod variables;
 
@@ -117,6 +118,7 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     http::add_p2_to_linker(&mut linker)?;
     config_store::add_to_linker(&mut linker)?;
     llm::add_to_linker(&mut linker)?;
+    otel::add_to_linker(&mut linker)?;
     variables::add_to_linker(&mut linker)?;
     if engine.concurrency() == Concurrency::On {
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;

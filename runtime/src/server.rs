@@ -40,7 +40,7 @@ use crate::outbound::{
     BlockedNetworks, Callee, Client, ClientInput, Outbound, Roots, Timeouts, Upstreams,
 };
 use crate::route::Routes;
-use crate::service::{Resolver, Services, ServicesInput};
+use crate::service::{Otel, Resolver, Services, ServicesInput};
 use crate::trigger::Triggers;
 
 pub use crate::call::CommandLine;
@@ -137,6 +137,7 @@ pub struct Server {
     config: Config,
     dispatcher: Arc<Dispatcher>,
     triggers: Triggers,
+    otel: Arc<Otel>,
     tracker: TaskTracker,
     threads: Threads,
 }
@@ -296,6 +297,7 @@ impl Server {
             config,
             dispatcher,
             triggers,
+            otel: Arc::clone(services.otel()),
             tracker,
             threads,
         })
@@ -346,6 +348,7 @@ impl Server {
         let Server {
             app,
             dispatcher,
+            otel,
             tracker,
             threads,
             ..
@@ -354,7 +357,7 @@ impl Server {
             code = run_command(&app, &dispatcher, component, line) => code,
             () = shutdown => CUT_OFF,
         };
-        wind_up(dispatcher, tracker, threads, Instant::now()).await;
+        wind_up(dispatcher, &otel, tracker, threads, Instant::now()).await;
         code
     }
 }
@@ -376,6 +379,7 @@ impl Bound {
             config,
             dispatcher,
             triggers,
+            otel,
             tracker,
             threads,
         } = self.server;
@@ -431,7 +435,7 @@ impl Bound {
             }
         };
         trim.abort();
-        wind_up(dispatcher, tracker, threads, end).await;
+        wind_up(dispatcher, &otel, tracker, threads, end).await;
         exit_code
     }
 }
@@ -459,12 +463,14 @@ async fn both(
 /// Waits for what is still at work until `end`, then for the last output.
 async fn wind_up(
     dispatcher: Arc<Dispatcher>,
+    otel: &Otel,
     tracker: TaskTracker,
     threads: Threads,
     end: Instant,
 ) {
     tracker.close();
     let _ = tokio::time::timeout_at(end, tracker.wait()).await;
+    let _ = tokio::time::timeout(FLUSH, otel.finish()).await;
     // Idle instances know the dispatcher, which knows them.
     for guest in &dispatcher.guests {
         guest.clear_shelf();

@@ -18,9 +18,11 @@ use crate::outbound::{BlockedNetworks, Client, Network};
 
 mod exchange;
 mod llm;
+mod otel;
 mod variables;
 
 pub(crate) use self::llm::{Llm, Wish};
+pub(crate) use self::otel::{Otel, Signal};
 pub(crate) use self::variables::{ReadError, Resolver};
 
 /// What services are made of.
@@ -47,6 +49,7 @@ pub(crate) struct Services {
     resolver: Arc<Resolver>,
     blocked: Arc<BlockedNetworks>,
     llm: Option<Arc<Llm>>,
+    otel: Arc<Otel>,
 }
 
 /// What one component may use.
@@ -63,6 +66,8 @@ pub(crate) struct Granted {
     pub(crate) ai_models: Vec<String>,
     /// Who runs them.
     pub(crate) llm: Option<Arc<Llm>>,
+    /// Who carries its traces, metrics and logs away.
+    pub(crate) otel: Arc<Otel>,
     /// Where it may connect.
     pub(crate) network: Network,
 }
@@ -79,7 +84,13 @@ impl Services {
             resolver: Arc::clone(&input.resolver),
             blocked: Arc::clone(&input.blocked),
             llm: llm.map_err(|problem| vec![problem])?.map(Arc::new),
+            otel: Arc::new(Otel::new(input.env, &input.app.name, &input.client)?),
         })
+    }
+
+    /// Who carries telemetry away.
+    pub(crate) fn otel(&self) -> &Arc<Otel> {
+        &self.otel
     }
 
     /// What a component may use.
@@ -100,6 +111,7 @@ impl Services {
             resolver: Arc::clone(&self.resolver),
             ai_models: component.ai_models.clone(),
             llm: self.llm.clone(),
+            otel: Arc::clone(&self.otel),
             network: Network::new(allowed, Arc::clone(&self.blocked)),
         })
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use catena_test::client::encode;
 use catena_test::upstream::Authority;
 use catena_test::{Catena, Containerd, Running, Scripted, Upstream};
@@ -380,4 +380,100 @@ fn under_containerd_a_bad_file_is_refused_in_create() -> Result<()> {
         assert!(output.stderr.contains(part), "{part} in {output:?}");
     }
     containerd.nothing_is_left_of("bad")
+}
+
+/// A collector gets what a guest reports, also what is reported just before the end.
+#[tokio::test]
+async fn telemetry_reaches_the_collector() -> Result<()> {
+    use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+    use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+    use opentelemetry_proto::tonic::common::v1::any_value::Value;
+    use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+    use opentelemetry_proto::tonic::metrics::v1::number_data_point;
+    use prost::Message;
+
+    let collector = Scripted::start(|_| (200, String::new())).await?;
+    let app = Catena::app("values")?.variable("secret", "x");
+    let app = app.env(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        &format!("http://{}", collector.address()),
+    );
+    let app = app.env("OTEL_EXPORTER_OTLP_HEADERS", "x-key=hush");
+    let mut app = app.start().await?;
+    assert_eq!(text(&app, "/otel/checkout").await?, "Ok(())");
+    assert!(app.stop().await?.success());
+
+    let asked = collector.asked();
+    let body = |path: &str| {
+        let found = asked.iter().find(|asked| asked.path == path);
+        let found = found.with_context(|| format!("nothing came to {path}"))?;
+        assert_eq!(found.header("content-type"), "application/x-protobuf");
+        assert_eq!(found.header("x-key"), "hush");
+        anyhow::Ok(found.body.clone())
+    };
+    let traces = ExportTraceServiceRequest::decode(body("/v1/traces")?)?;
+    let resource = &traces.resource_spans[0].resource;
+    let told = resource.as_ref().context("no resource")?.attributes.iter();
+    let told: Vec<_> = told
+        .filter_map(|pair| match pair.value.as_ref()?.value.as_ref()? {
+            Value::StringValue(text) => Some(text.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(told, ["values", "values"], "the service and the component");
+    let span = &traces.resource_spans[0].scope_spans[0].spans[0];
+    assert_eq!((span.name.as_str(), span.kind), ("checkout", 2));
+    assert_eq!(span.trace_id.len(), 16);
+    assert_eq!(span.span_id.len(), 8);
+    assert!(span.parent_span_id.is_empty());
+    assert_eq!(span.start_time_unix_nano, 7_000_000_009);
+    assert_eq!(span.status.as_ref().map(|status| status.code), Some(2));
+    let value = span.attributes[0]
+        .value
+        .as_ref()
+        .and_then(|value| value.value.clone());
+    assert_eq!(value, Some(Value::IntValue(42)));
+
+    let metrics = ExportMetricsServiceRequest::decode(body("/v1/metrics")?)?;
+    let metric = &metrics.resource_metrics[0].scope_metrics[0].metrics[0];
+    assert_eq!(metric.name, "checkout");
+    let Some(Data::Sum(sum)) = &metric.data else {
+        anyhow::bail!("{metric:?}");
+    };
+    assert!(sum.is_monotonic);
+    assert_eq!(
+        sum.data_points[0].value,
+        Some(number_data_point::Value::AsInt(3))
+    );
+
+    let logs = ExportLogsServiceRequest::decode(body("/v1/logs")?)?;
+    let record = &logs.resource_logs[0].scope_logs[0].log_records[0];
+    assert_eq!(record.severity_number, 9);
+    let said = record.body.as_ref().and_then(|body| body.value.clone());
+    assert_eq!(said, Some(Value::StringValue("checkout".to_owned())));
+    Ok(())
+}
+
+/// Without a collector it goes nowhere; a protocol that catena lacks is refused.
+#[tokio::test]
+async fn telemetry_is_optional() -> Result<()> {
+    let app = Catena::app("values")?
+        .variable("secret", "x")
+        .start()
+        .await?;
+    assert_eq!(text(&app, "/otel/checkout").await?, "Ok(())");
+
+    let run = Catena::app("values")?.variable("secret", "x");
+    let run = run.env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4317");
+    let run = run
+        .env("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+        .finish()
+        .await?;
+    assert!(!run.status.success(), "{run:?}");
+    assert!(
+        run.stderr.contains("OTEL_EXPORTER_OTLP_PROTOCOL=grpc"),
+        "{run:?}"
+    );
+    Ok(())
 }

@@ -12,4 +12,5 @@
 
 pub mod config_store;
 pub mod llm;
+pub mod otel;
 pub mod variables;

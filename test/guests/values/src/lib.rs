@@ -48,6 +48,17 @@ mod config {
     });
 }
 
+mod otel {
+    #![allow(missing_docs, reason = "made by a macro")]
+    wit_bindgen::generate!({
+        path: "../../../runtime/bindings/wit/wasi-otel-0.2.0-rc.2",
+        world: "wasi:otel/imports",
+        generate_all,
+    });
+}
+
+mod telemetry;
+
 use config::wasi::config::store;
 use older::fermyon::spin::{config as config_v1, llm as llm_v1};
 use second::fermyon::spin::{llm as llm_v2, variables};
@@ -105,6 +116,7 @@ fn answer(interface: &str, what: &str) -> String {
             Ok(said) => format!("{:?} {}", said.embeddings, said.usage.prompt_token_count),
             Err(error) => format!("{error:?}"),
         },
+        "otel" => telemetry::report(what),
         _ => "not asked anything".to_owned(),
     }
 }
