@@ -11,9 +11,16 @@ use crate::engine::{Concurrency, Engine};
 use crate::service::Granted;
 
 mod config_store;
+mod handles;
 mod http;
 mod llm;
+mod mqtt;
+mod mysql;
 mod otel;
+mod postgres;
+mod rdbms;
+mod redis;
+mod rows;
 pub(crate) mod stdio;
 mod variables;
 
@@ -120,6 +127,11 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     llm::add_to_linker(&mut linker)?;
     otel::add_to_linker(&mut linker)?;
     variables::add_to_linker(&mut linker)?;
+    redis::add_to_linker(&mut linker, engine.concurrency())?;
+    postgres::add_to_linker(&mut linker, engine.concurrency())?;
+    mysql::add_to_linker(&mut linker, engine.concurrency())?;
+    rdbms::add_to_linker(&mut linker)?;
+    mqtt::add_to_linker(&mut linker, engine.concurrency())?;
     if engine.concurrency() == Concurrency::On {
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
         http::add_p3_to_linker(&mut linker)?;

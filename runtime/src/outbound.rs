@@ -27,10 +27,12 @@ mod client;
 mod lookup;
 mod network;
 mod tls;
+mod trust;
 
 pub(crate) use client::{Client, ClientInput, Timeouts};
 pub(crate) use network::{BlockedNetworks, Network};
-pub(crate) use tls::Roots;
+pub(crate) use trust::Trust;
+pub(crate) use trust::{client as tls_client, parse as parse_authorities};
 
 /// The authority under which a guest calls its own application; requests that
 /// have only a path get it too.

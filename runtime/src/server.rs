@@ -37,7 +37,7 @@ use crate::host;
 use crate::host::stdio::Output;
 use crate::http::{Listener, Settings};
 use crate::outbound::{
-    BlockedNetworks, Callee, Client, ClientInput, Outbound, Roots, Timeouts, Upstreams,
+    BlockedNetworks, Callee, Client, ClientInput, Outbound, Timeouts, Trust, Upstreams,
 };
 use crate::route::Routes;
 use crate::service::{Otel, Resolver, Services, ServicesInput};
@@ -179,12 +179,12 @@ impl Server {
             first_byte: config.upstream_timeout,
             between_bytes: config.upstream_timeout,
         };
-        let roots = Arc::new(Roots::new(ca_roots));
+        let trust = Arc::new(Trust::new(ca_roots));
         let blocked = &runtime_config.outbound_networking.block_networks;
         let blocked = BlockedNetworks::parse(blocked).map_err(LoadError::from_all)?;
         let blocked = Arc::new(blocked);
         let client = Client::new(ClientInput {
-            roots: Arc::clone(&roots),
+            trust: Arc::clone(&trust),
             timeouts,
             blocked: Arc::clone(&blocked),
             settings: runtime_config.outbound_http.clone(),
@@ -197,7 +197,7 @@ impl Server {
         });
         // What the runtime configuration names may well be in a blocked network.
         let own_client = Client::new(ClientInput {
-            roots,
+            trust: Arc::clone(&trust),
             timeouts,
             blocked: Arc::default(),
             settings: OutboundHttp::default(),
@@ -225,6 +225,8 @@ impl Server {
             blocked,
             client: own_client,
             state_dir,
+            trust,
+            timeouts,
         });
         let services = services.map_err(|found| LoadError {
             problems: [problems.clone(), found].concat(),

@@ -14,13 +14,22 @@ use crate::app::allowed_hosts::AllowedHosts;
 use crate::app::variables::{Values, check_name, component_config};
 use crate::app::{App, Component};
 use crate::config::RuntimeConfig;
-use crate::outbound::{BlockedNetworks, Client, Network};
+use crate::outbound::{BlockedNetworks, Client, Network, Timeouts, Trust};
 
+mod clients;
+pub(crate) mod dial;
 mod exchange;
 mod llm;
+pub(crate) mod mqtt;
+pub(crate) mod mysql;
 mod otel;
+pub(crate) mod postgres;
+pub(crate) mod redis;
+mod shelf;
 mod variables;
 
+use self::clients::Clients;
+use self::dial::Dialer;
 pub(crate) use self::llm::{Llm, Wish};
 pub(crate) use self::otel::{Otel, Signal};
 pub(crate) use self::variables::{ReadError, Resolver};
@@ -41,6 +50,10 @@ pub(crate) struct ServicesInput<'a> {
     pub(crate) client: Arc<Client>,
     /// Where files of stores and databases go, unless the configuration says so.
     pub(crate) state_dir: PathBuf,
+    /// The certificate authorities that clients trust.
+    pub(crate) trust: Arc<Trust>,
+    /// How long connecting and answering may take.
+    pub(crate) timeouts: Timeouts,
 }
 
 /// What all components of a worker share.
@@ -50,6 +63,8 @@ pub(crate) struct Services {
     blocked: Arc<BlockedNetworks>,
     llm: Option<Arc<Llm>>,
     otel: Arc<Otel>,
+    trust: Arc<Trust>,
+    timeouts: Timeouts,
 }
 
 /// What one component may use.
@@ -70,6 +85,8 @@ pub(crate) struct Granted {
     pub(crate) otel: Arc<Otel>,
     /// Where it may connect.
     pub(crate) network: Network,
+    /// Its databases and brokers.
+    pub(crate) clients: Clients,
 }
 
 impl Services {
@@ -85,6 +102,8 @@ impl Services {
             blocked: Arc::clone(&input.blocked),
             llm: llm.map_err(|problem| vec![problem])?.map(Arc::new),
             otel: Arc::new(Otel::new(input.env, &input.app.name, &input.client)?),
+            trust: Arc::clone(&input.trust),
+            timeouts: input.timeouts,
         })
     }
 
@@ -104,6 +123,8 @@ impl Services {
     ) -> Result<Granted, Vec<String>> {
         // Templates that cannot be resolved are told now.
         component_config(component, &self.values).map_err(|refusal| vec![refusal.to_string()])?;
+        let network = Network::new(allowed, Arc::clone(&self.blocked));
+        let dialer = Dialer::new(network.clone(), Arc::clone(&self.trust), self.timeouts);
         Ok(Granted {
             component: component.id.clone(),
             config: component.config.clone(),
@@ -112,7 +133,8 @@ impl Services {
             ai_models: component.ai_models.clone(),
             llm: self.llm.clone(),
             otel: Arc::clone(&self.otel),
-            network: Network::new(allowed, Arc::clone(&self.blocked)),
+            network,
+            clients: Clients::new(dialer),
         })
     }
 }

@@ -12,5 +12,10 @@
 
 pub mod config_store;
 pub mod llm;
+pub mod mqtt;
+pub mod mysql;
 pub mod otel;
+pub mod postgres;
+pub mod rdbms;
+pub mod redis;
 pub mod variables;

@@ -25,7 +25,7 @@ use wasmtime_wasi_http::{Error, RequestOptions};
 
 use super::BlockedNetworks;
 use super::lookup::Lookup;
-use super::tls::{self, Roots};
+use super::{Trust, tls};
 use crate::body::Body;
 use crate::config::{ClientTls, OutboundHttp};
 
@@ -53,7 +53,7 @@ impl Default for Timeouts {
 /// What a client is made of.
 pub(crate) struct ClientInput {
     /// Whom it trusts.
-    pub(crate) roots: Arc<Roots>,
+    pub(crate) trust: Arc<Trust>,
     pub(crate) timeouts: Timeouts,
     /// What it never connects to.
     pub(crate) blocked: Arc<BlockedNetworks>,
@@ -70,7 +70,7 @@ pub(crate) struct Client {
     tls: OnceLock<Option<Pool<Tls>>>,
     /// Pools of their own, so that no connection is used by whom it is not for.
     special: Vec<(ClientTls, Pool<Tls>)>,
-    roots: Arc<Roots>,
+    trust: Arc<Trust>,
     timeouts: Timeouts,
     blocked: Arc<BlockedNetworks>,
     pooling: bool,
@@ -96,7 +96,7 @@ impl Client {
             ),
             tls: OnceLock::new(),
             special: Vec::new(),
-            roots: input.roots,
+            trust: input.trust,
             timeouts: input.timeouts,
             blocked: input.blocked,
             pooling: input.settings.connection_pooling,
@@ -104,7 +104,7 @@ impl Client {
         };
         let mut problems = Vec::new();
         for (index, section) in input.tls.into_iter().enumerate() {
-            match tls::special(&section, &client.roots) {
+            match tls::special(&section, &client.trust) {
                 Ok(config) => {
                     let pool = client.secure(config);
                     client.special.push((section, pool));
@@ -121,7 +121,7 @@ impl Client {
 
     /// The pool for TLS; none when it cannot be set up, which is logged once.
     fn tls(&self) -> Option<&Pool<Tls>> {
-        let make = || match tls::usual(&self.roots) {
+        let make = || match self.trust.client() {
             Ok(config) => Some(self.secure(config)),
             Err(error) => {
                 tracing::error!("https requests cannot be made: {error:#}");
