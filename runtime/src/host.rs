@@ -13,18 +13,22 @@ use crate::service::Granted;
 mod config_store;
 mod handles;
 mod http;
+mod key_value;
 mod llm;
 mod mqtt;
 mod mysql;
 mod otel;
+mod places;
 mod postgres;
 mod rdbms;
 mod redis;
 mod rows;
+mod sqlite;
 pub(crate) mod stdio;
 mod variables;
 
 pub(crate) use self::http::{Hooks, forbidden_headers};
+use self::places::Places;
 
 /// The most resources (handles to headers, bodies, streams ..) of one instance.
 const MAX_RESOURCES: usize = 10_000;
@@ -39,6 +43,7 @@ pub(crate) struct State {
     table: ResourceTable,
     memory: MemoryLimit,
     granted: Arc<Granted>,
+    places: Places,
     pub(crate) hooks: Hooks,
 }
 
@@ -48,6 +53,8 @@ pub(crate) struct View<'a> {
     pub(crate) table: &'a mut ResourceTable,
     /// What its component may use.
     pub(crate) granted: &'a Arc<Granted>,
+    /// Places for what it opens.
+    places: &'a mut Places,
 }
 
 /// Says to a linker that an interface works on a [`View`].
@@ -78,6 +85,7 @@ impl State {
                 max: max_memory,
             },
             granted,
+            places: Places::default(),
             hooks,
         }
     }
@@ -87,6 +95,7 @@ impl State {
         View {
             table: &mut self.table,
             granted: &self.granted,
+            places: &mut self.places,
         }
     }
 
@@ -124,6 +133,8 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     http::add_p2_to_linker(&mut linker)?;
     config_store::add_to_linker(&mut linker)?;
+    key_value::add_to_linker(&mut linker)?;
+    sqlite::add_to_linker(&mut linker)?;
     llm::add_to_linker(&mut linker)?;
     otel::add_to_linker(&mut linker)?;
     variables::add_to_linker(&mut linker)?;
@@ -136,6 +147,8 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
         http::add_p3_to_linker(&mut linker)?;
         variables::add_concurrent_to_linker(&mut linker)?;
+        key_value::add_async_to_linker(&mut linker)?;
+        sqlite::add_async_to_linker(&mut linker)?;
     }
     Ok(linker)
 }

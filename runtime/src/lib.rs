@@ -46,5 +46,5 @@ mod outbound;
 pub mod pack;
 mod route;
 pub mod server;
-mod service;
+pub mod service;
 mod trigger;

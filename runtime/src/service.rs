@@ -19,6 +19,8 @@ use crate::outbound::{BlockedNetworks, Client, Network, Timeouts, Trust};
 mod clients;
 pub(crate) mod dial;
 mod exchange;
+mod file;
+pub(crate) mod key_value;
 mod llm;
 pub(crate) mod mqtt;
 pub(crate) mod mysql;
@@ -26,13 +28,25 @@ mod otel;
 pub(crate) mod postgres;
 pub(crate) mod redis;
 mod shelf;
+pub(crate) mod sqlite;
 mod variables;
 
 use self::clients::Clients;
 use self::dial::Dialer;
+use self::file::{Labels, StateDir, open_file, unconfigured};
 pub(crate) use self::llm::{Llm, Wish};
 pub(crate) use self::otel::{Otel, Signal};
 pub(crate) use self::variables::{ReadError, Resolver};
+
+/// The label of a store or database that needs no configuration.
+const DEFAULT_LABEL: &str = "default";
+
+/// What an application asks for and nothing configures: one sentence each.
+pub fn check(app: &App, config: &RuntimeConfig) -> Vec<String> {
+    let mut problems = key_value::check(app, config);
+    problems.extend(sqlite::check(app, config));
+    problems
+}
 
 /// What services are made of.
 pub(crate) struct ServicesInput<'a> {
@@ -65,6 +79,8 @@ pub(crate) struct Services {
     otel: Arc<Otel>,
     trust: Arc<Trust>,
     timeouts: Timeouts,
+    key_value: Arc<key_value::Stores>,
+    sqlite: Arc<sqlite::Databases>,
 }
 
 /// What one component may use.
@@ -87,6 +103,10 @@ pub(crate) struct Granted {
     pub(crate) network: Network,
     /// Its databases and brokers.
     pub(crate) clients: Clients,
+    /// Its key-value stores.
+    pub(crate) key_value: key_value::Access,
+    /// Its SQLite databases.
+    pub(crate) sqlite: sqlite::Access,
 }
 
 impl Services {
@@ -95,16 +115,32 @@ impl Services {
     /// # Errors
     /// One sentence for everything that is wrong.
     pub(crate) fn new(input: &ServicesInput<'_>) -> Result<Self, Vec<String>> {
-        let llm = Llm::new(input.config.llm_compute.as_ref(), &input.client);
-        Ok(Self {
-            values: Arc::new(input.values.clone()),
-            resolver: Arc::clone(&input.resolver),
-            blocked: Arc::clone(&input.blocked),
-            llm: llm.map_err(|problem| vec![problem])?.map(Arc::new),
-            otel: Arc::new(Otel::new(input.env, &input.app.name, &input.client)?),
-            trust: Arc::clone(&input.trust),
-            timeouts: input.timeouts,
-        })
+        let config = input.config;
+        let mut problems = check(input.app, config);
+        let state = StateDir(input.state_dir.clone());
+        let key_value = key_value::Stores::new(config, &state);
+        let sqlite = sqlite::Databases::new(config, &state, &input.client);
+        let llm = Llm::new(config.llm_compute.as_ref(), &input.client);
+        let llm = llm.map_err(|problem| vec![problem]);
+        let otel = Otel::new(input.env, &input.app.name, &input.client);
+        match (key_value, sqlite, llm, otel) {
+            (Ok(key_value), Ok(sqlite), Ok(llm), Ok(otel)) if problems.is_empty() => Ok(Self {
+                values: Arc::new(input.values.clone()),
+                resolver: Arc::clone(&input.resolver),
+                blocked: Arc::clone(&input.blocked),
+                llm: llm.map(Arc::new),
+                otel: Arc::new(otel),
+                trust: Arc::clone(&input.trust),
+                timeouts: input.timeouts,
+                key_value: Arc::new(key_value),
+                sqlite: Arc::new(sqlite),
+            }),
+            (key_value, sqlite, llm, otel) => {
+                let found = [key_value.err(), sqlite.err(), llm.err(), otel.err()];
+                problems.extend(found.into_iter().flatten().flatten());
+                Err(problems)
+            }
+        }
     }
 
     /// Who carries telemetry away.
@@ -135,6 +171,11 @@ impl Services {
             otel: Arc::clone(&self.otel),
             network,
             clients: Clients::new(dialer),
+            key_value: key_value::Access::new(
+                Arc::clone(&self.key_value),
+                &component.key_value_stores,
+            ),
+            sqlite: sqlite::Access::new(Arc::clone(&self.sqlite), &component.databases),
         })
     }
 }

@@ -11,6 +11,7 @@
 )]
 
 pub mod config_store;
+pub mod key_value;
 pub mod llm;
 pub mod mqtt;
 pub mod mysql;
@@ -18,4 +19,5 @@ pub mod otel;
 pub mod postgres;
 pub mod rdbms;
 pub mod redis;
+pub mod sqlite;
 pub mod variables;
