@@ -13,6 +13,7 @@ use catena_runtime::app::allowed_hosts::AllowedHosts;
 use catena_runtime::app::{ProblemKind, Refusal, variables};
 use catena_runtime::config::{Config, RuntimeConfig, Sources};
 use catena_runtime::image::{Image, LoadError, Loaded};
+use catena_runtime::service;
 
 use crate::compile::{self, Compiler};
 use crate::content::{ContentStore, Origin};
@@ -171,6 +172,11 @@ pub(crate) fn check(
         sources
             .as_ref()
             .and_then(|sources| sources.as_ref().err().cloned()),
+        // `inspect` knows no configuration, and so misses none.
+        around
+            .runtime_config
+            .and_then(|_| runtime_config.as_ref().ok())
+            .map(|config| service::check(app, config)),
     ];
     for problem in problems.into_iter().flatten().flatten() {
         refusal.push(ProblemKind::Unmet, problem);
