@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use catena_bindings::mqtt::v3::mqtt::{Error, Qos};
+use futures_util::FutureExt as _;
 use rumqttc::{
     Connect, ConnectReturnCode, Login, Packet, PubRel, Publish, QoS, mqttbytes::Error as Malformed,
 };
@@ -187,7 +188,13 @@ impl Session {
         let link = tokio::time::timeout_at(deadline, self.link.lock()).await;
         let mut kept = link.map_err(late)?;
         // It comes back only when all went well.
-        let fresh = kept.take().filter(|link| link.is_fresh(&self.target));
+        let mut fresh = kept.take();
+        if !fresh
+            .as_mut()
+            .is_some_and(|link| link.is_fresh(&self.target))
+        {
+            fresh = None;
+        }
         let mut link = match fresh {
             Some(link) => link,
             None => self.home.connect(&self.target).await?,
@@ -203,9 +210,12 @@ impl Session {
 
 impl Link {
     /// Whether the broker still takes it for alive, as far as can be seen from here.
-    fn is_fresh(&self, target: &Target) -> bool {
+    fn is_fresh(&mut self, target: &Target) -> bool {
         let keep_alive = Duration::from_secs(target.keep_alive.into());
-        keep_alive.is_zero() || self.used.elapsed() < keep_alive
+        let late = !keep_alive.is_zero() && self.used.elapsed() >= keep_alive;
+        // Between two messages the broker says nothing, but for the end.
+        let said = self.wire.read_buf(&mut self.read).now_or_never();
+        !late && said.is_none() && self.read.is_empty()
     }
 
     async fn publish(&mut self, topic: String, payload: Vec<u8>, qos: Qos) -> Result<(), Error> {

@@ -67,7 +67,7 @@ impl Mysql {
         let (opts, tls) = options(&address)?;
         let (host, port) = (opts.ip_or_hostname().to_owned(), opts.tcp_port());
         self.dialer.allow("mysql", &host, port)?;
-        let wire = match self.shelf.take(&address, |_| true) {
+        let wire = match self.shelved(&address).await {
             Some(wire) => wire,
             None => {
                 let place = self.dialer.place().await?;
@@ -85,6 +85,16 @@ impl Mysql {
             spoiled: AtomicBool::new(false),
             runtime: Handle::current(),
         })
+    }
+
+    /// A connection that another handle had, if the server still answers on it.
+    async fn shelved(&self, address: &str) -> Option<Idle> {
+        let mut wire = self.shelf.take(address, |_| true)?;
+        let ping = async {
+            let answer = wire.connection.ping().await;
+            answer.map_err(failure)
+        };
+        self.dialer.connecting(ping).await.ok().map(|()| wire)
     }
 
     async fn connect(&self, opts: Opts, tls: bool, host: &str, port: u16) -> Result<Conn> {

@@ -1,20 +1,21 @@
 //! PostgreSQL as guests use it: a session for each handle, which goes back to
 //! the component's shelf once it is as good as new.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use catena_bindings::postgres::v4::postgres::{
     Column, DbError, DbValue, Error, ParameterValue, QueryError, RowSet,
 };
 use futures_util::TryStreamExt as _;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
-use tokio_postgres::{Client, Config, NoTls, RowStream, SimpleQueryMessage, Statement};
+use tokio_postgres::{Client, Config, Connection, NoTls, RowStream, SimpleQueryMessage, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::dial::{Bounded, DialError, Dialer, MAX_ANSWER, Streamed, chain, too_large, too_late};
@@ -43,6 +44,9 @@ const AHEAD: usize = 16;
 
 type Row = Vec<DbValue>;
 
+/// Why a connection ended.
+type Fault = Arc<OnceLock<String>>;
+
 /// The PostgreSQL connections of a component.
 pub(crate) struct Postgres {
     dialer: Arc<Dialer>,
@@ -53,6 +57,7 @@ struct Idle {
     client: Client,
     /// What reads and writes.
     _driver: JoinSet<()>,
+    fault: Fault,
     _place: OwnedSemaphorePermit,
 }
 
@@ -140,10 +145,11 @@ impl Postgres {
         for (host, port) in places {
             let connecting = self.session(config, host, *port, tls.as_mut());
             match self.dialer.connecting(connecting).await {
-                Ok((client, driver)) => {
+                Ok((client, driver, fault)) => {
                     return Ok(Idle {
                         client,
                         _driver: driver,
+                        fault,
                         _place: place,
                     });
                 }
@@ -159,21 +165,22 @@ impl Postgres {
         host: &str,
         port: u16,
         tls: Option<&mut MakeRustlsConnect>,
-    ) -> Result<(Client, JoinSet<()>), Error> {
+    ) -> Result<(Client, JoinSet<()>, Fault), Error> {
         let failed = |error: tokio_postgres::Error| Error::ConnectionFailed(chain(&error));
         let stream = self.dialer.tcp(host, port).await?;
         let mut driver = JoinSet::new();
+        let fault = Fault::default();
         let client = if let Some(tls) = tls {
             let made = <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<
                 Bounded<TcpStream>,
             >>::make_tls_connect(tls, host);
             let tls = made.map_err(|error| Error::ConnectionFailed(format!("{error:?}")))?;
             let (client, connection) = config.connect_raw(stream, tls).await.map_err(failed)?;
-            driver.spawn(async move { drop(connection.await) });
+            driver.spawn(drive(connection, Arc::clone(&fault)));
             client
         } else {
             let (client, connection) = config.connect_raw(stream, NoTls).await.map_err(failed)?;
-            driver.spawn(async move { drop(connection.await) });
+            driver.spawn(drive(connection, Arc::clone(&fault)));
             client
         };
         let wanted = match config.get_target_session_attrs() {
@@ -189,8 +196,21 @@ impl Postgres {
                 )));
             }
         }
-        Ok((client, driver))
+        Ok((client, driver, fault))
     }
+}
+
+/// Reads and writes until the connection ends. Why it did is told before anybody
+/// can see that it has.
+async fn drive<S, T>(mut connection: Connection<S, T>, fault: Fault)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    if let Err(error) = (&mut connection).await {
+        _ = fault.set(chain(&error));
+    }
+    drop(connection);
 }
 
 /// The first column of the first row.
@@ -262,6 +282,15 @@ impl Session {
         self.wire.as_ref().map(|wire| &wire.client).ok_or_else(gone)
     }
 
+    /// What is told of an error: where the connection has ended, why.
+    fn failure(&self, error: tokio_postgres::Error) -> Error {
+        let fault = self.wire.as_ref().and_then(|wire| wire.fault.get());
+        match fault.filter(|_| error.is_closed()) {
+            Some(fault) => text(fault.clone()),
+            None => failure(error),
+        }
+    }
+
     async fn start(
         &self,
         statement: &str,
@@ -269,9 +298,12 @@ impl Session {
     ) -> Result<(Statement, RowStream), Error> {
         let parameters = parameter::all(parameters)?;
         let client = self.client()?;
-        let prepared = client.prepare(statement).await.map_err(failure)?;
+        let prepared = client
+            .prepare(statement)
+            .await
+            .map_err(|error| self.failure(error))?;
         let rows = client.query_raw(&prepared, parameters);
-        let rows = rows.await.map_err(failure)?;
+        let rows = rows.await.map_err(|error| self.failure(error))?;
         Ok((prepared, rows))
     }
 
@@ -287,7 +319,7 @@ impl Session {
             let mut rows = std::pin::pin!(rows);
             let mut all = Vec::new();
             let mut size = 0;
-            while let Some(row) = rows.try_next().await.map_err(failure)? {
+            while let Some(row) = rows.try_next().await.map_err(|error| self.failure(error))? {
                 let row = column::values(&row)?;
                 size += column::size(&row);
                 if size > MAX_ANSWER {
@@ -343,7 +375,7 @@ impl Session {
             let row = match tokio::time::timeout(within, rows.try_next()).await {
                 Ok(Ok(Some(row))) => column::values(&row),
                 Ok(Ok(None)) => return Some(Ok(())),
-                Ok(Err(error)) => Err(failure(error)),
+                Ok(Err(error)) => Err(self.failure(error)),
                 Err(_) => Err(text(too_late(within))),
             };
             match row {
@@ -362,9 +394,12 @@ impl Session {
         self.asking(async {
             let parameters = parameter::all(parameters)?;
             let client = self.client()?;
-            let prepared = client.prepare(&statement).await.map_err(failure)?;
+            let prepared = client
+                .prepare(&statement)
+                .await
+                .map_err(|error| self.failure(error))?;
             let changed = client.execute_raw(&prepared, parameters);
-            changed.await.map_err(failure)
+            changed.await.map_err(|error| self.failure(error))
         })
         .await
     }
