@@ -67,9 +67,20 @@ pub(crate) struct SqsMessage {
     /// The queue's own id of it.
     pub(crate) id: Option<String>,
     /// System and message attributes, in the order in which they came.
-    pub(crate) attributes: Vec<(String, SqsValue)>,
+    pub(crate) attributes: Vec<SqsAttribute>,
     /// The text.
     pub(crate) body: Option<String>,
+}
+
+/// An attribute of a message.
+#[derive(Clone, Debug)]
+pub(crate) struct SqsAttribute {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its type, as the sender named it; system attributes have none.
+    pub(crate) data_type: Option<String>,
+    /// Its value.
+    pub(crate) value: SqsValue,
 }
 
 /// The value of an attribute.

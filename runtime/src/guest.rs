@@ -14,11 +14,8 @@ use anyhow::{Context, bail};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use wasmtime::Store;
 use wasmtime::component::{Component, Linker};
-use wasmtime_wasi::p2::bindings::CommandPre;
-use wasmtime_wasi::p3::bindings::CommandPre as P3CommandPre;
 use wasmtime_wasi::{FsPerms, WasiCtx};
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
-use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
+use wasmtime_wasi_http::p3::bindings::Service;
 
 use crate::call::{Call, CallError, CommandLine};
 use crate::engine::{Engine, InFlight, Ticker, plain, shares};
@@ -28,23 +25,15 @@ use crate::life::Life;
 use crate::outbound::Outbound;
 use crate::service::Granted;
 
+mod exports;
+
+pub(crate) use exports::{CommandExport, Exports, HttpExport, RedisExport, exports, wanted};
+
 /// How long an idle instance waits on the shelf for its next request.
 const SHELF_LIFE: Duration = Duration::from_secs(10);
 
 /// How long a chained request waits for an instance.
 const CHAINED_WAIT: Duration = Duration::from_secs(1);
-
-/// What a component exports, ready to be instantiated.
-pub(crate) enum Exports {
-    /// `wasi:http/incoming-handler` 0.2.
-    Http2(ProxyPre<State>),
-    /// `wasi:http/handler` 0.3.
-    Http3(ServicePre<State>),
-    /// `wasi:cli/run` 0.2.
-    Command2(CommandPre<State>),
-    /// `wasi:cli/run` 0.3.
-    Command3(P3CommandPre<State>),
-}
 
 /// What all guests of a worker share.
 pub(crate) struct Commons {
@@ -308,44 +297,6 @@ impl Guest {
     fn shelf(&self) -> std::sync::MutexGuard<'_, Vec<Reusable>> {
         // Nothing that can panic runs under this lock.
         self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Links a component and finds what can wake it.
-///
-/// # Errors
-/// When it exports nothing that an event can wake, or imports what catena does
-/// not have.
-pub(crate) fn exports(
-    engine: &Engine,
-    linker: &Linker<State>,
-    component: &Component,
-) -> anyhow::Result<Exports> {
-    let pre = linker.instantiate_pre(component).map_err(plain)?;
-    let exports: Vec<String> = component
-        .component_type()
-        .exports(engine.wasmtime())
-        .map(|(name, _)| name.to_owned())
-        .collect();
-    let has = |prefix: &str| exports.iter().any(|name| name.starts_with(prefix));
-    if has("wasi:http/handler@0.3") {
-        Ok(Exports::Http3(ServicePre::new(pre).map_err(plain)?))
-    } else if has("wasi:http/incoming-handler@0.2") {
-        Ok(Exports::Http2(ProxyPre::new(pre).map_err(plain)?))
-    } else if has("wasi:cli/run@0.3") {
-        Ok(Exports::Command3(P3CommandPre::new(pre).map_err(plain)?))
-    } else if has("wasi:cli/run@0.2") {
-        Ok(Exports::Command2(CommandPre::new(pre).map_err(plain)?))
-    } else {
-        bail!(
-            "it exports neither wasi:http/incoming-handler@0.2, wasi:http/handler@0.3 nor \
-             wasi:cli/run, so that nothing can wake it; it exports: {}",
-            if exports.is_empty() {
-                "nothing".to_owned()
-            } else {
-                exports.join(", ")
-            },
-        )
     }
 }
 

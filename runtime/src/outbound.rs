@@ -50,7 +50,7 @@ pub(crate) struct Upstreams {
     /// The components that can be called, by id in lower case, as in a host name.
     pub(crate) components: HashMap<String, Callee>,
     /// The client for real hosts.
-    pub(crate) client: Arc<Client>,
+    pub(crate) client: Client,
     /// How deep chained calls may nest.
     pub(crate) max_depth: u32,
 }

@@ -26,13 +26,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::app::allowed_hosts::AllowedHosts;
+use crate::app::variables::Values;
 use crate::app::{App, Component, HttpRoute, HttpTarget, Trigger};
 use crate::call::{Call, ComponentIndex, Event, Reply};
 
 use crate::config::{Config, OutboundHttp, RuntimeConfig, Sources};
 use crate::dispatch::Dispatcher;
 use crate::engine::{Concurrency, Engine, Ticker, plain};
-use crate::guest::{Commons, Guest, GuestInput};
+use crate::guest::{Commons, Guest, GuestInput, wanted};
 use crate::host;
 use crate::host::stdio::Output;
 use crate::http::{Listener, Settings};
@@ -68,6 +69,13 @@ const FLUSH: Duration = Duration::from_secs(2);
 
 /// Wins over `max_instance_memory` of the runtime configuration.
 const MAX_INSTANCE_MEMORY: &str = "SPIN_MAX_INSTANCE_MEMORY";
+/// What keeps an application's triggers from being served, beside what its
+/// guests lack; one sentence for each problem.
+pub fn check_triggers(app: &App, values: &Values, env: &[(String, String)]) -> Vec<String> {
+    Triggers::prepare(app, values, env)
+        .err()
+        .unwrap_or_default()
+}
 
 /// Everything that an application needs to run.
 pub struct Input {
@@ -138,6 +146,8 @@ pub struct Server {
     dispatcher: Arc<Dispatcher>,
     triggers: Triggers,
     otel: Arc<Otel>,
+    /// What triggers trust.
+    authorities: Option<File>,
     tracker: TaskTracker,
     threads: Threads,
 }
@@ -179,6 +189,8 @@ impl Server {
             first_byte: config.upstream_timeout,
             between_bytes: config.upstream_timeout,
         };
+        let authorities = ca_roots.as_ref().map(File::try_clone).transpose();
+        let authorities = authorities.context("sharing the certificate authorities")?;
         let trust = Arc::new(Trust::new(ca_roots));
         let blocked = &runtime_config.outbound_networking.block_networks;
         let blocked = BlockedNetworks::parse(blocked).map_err(LoadError::from_all)?;
@@ -231,7 +243,7 @@ impl Server {
         let services = services.map_err(|found| LoadError {
             problems: [problems.clone(), found].concat(),
         })?;
-        let triggers = Triggers::prepare(&app, &values)
+        let triggers = Triggers::prepare(&app, &values, &env)
             .map_err(|found| problems.extend(found))
             .unwrap_or_default();
         let mut code: HashMap<String, ComponentInput> = components
@@ -278,6 +290,23 @@ impl Server {
                 Err(error) => problems.push(format!("{error:#}")),
             }
         }
+        for trigger in &app.triggers {
+            let component = trigger.component();
+            let guest = guests
+                .iter()
+                .find(|guest: &&Arc<Guest>| Some(&*guest.id) == component);
+            if let Some(guest) = guest
+                && !guest.exports.takes(trigger.kind())
+            {
+                problems.push(format!(
+                    "trigger {:?} is of type {}, and its component {:?} does not export {}",
+                    trigger.id(),
+                    trigger.kind(),
+                    guest.id,
+                    wanted(trigger.kind())
+                ));
+            }
+        }
         let routes = Routes::new(&app, |warning| tracing::warn!("{warning}"));
         let routes = match routes {
             Ok(routes) if problems.is_empty() => routes,
@@ -300,6 +329,7 @@ impl Server {
             dispatcher,
             triggers,
             otel: Arc::clone(services.otel()),
+            authorities,
             tracker,
             threads,
         })
@@ -382,6 +412,7 @@ impl Bound {
             dispatcher,
             triggers,
             otel,
+            authorities,
             tracker,
             threads,
         } = self.server;
@@ -425,7 +456,7 @@ impl Bound {
                         }
                     }
                 };
-                let events = triggers.run(Arc::clone(&dispatcher), told);
+                let events = triggers.run(Arc::clone(&dispatcher), authorities, told);
                 let forever = async {
                     run_commands(&app, &dispatcher).await;
                     std::future::pending::<()>().await;

@@ -9,6 +9,7 @@
 //! A source that ends does not end the others, nor the application. At
 //! `shutdown` a source takes no more events; what is in flight is finished.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
@@ -19,6 +20,13 @@ use crate::app::{App, Trigger};
 use crate::call::{Call, CallError, ComponentIndex, Event};
 use crate::dispatch::Dispatcher;
 
+mod contact;
+mod cron;
+mod mqtt;
+mod redis;
+mod sqs;
+mod work;
+
 /// Everything of an application that brings events, but its listener and its
 /// commands.
 #[derive(Default)]
@@ -27,12 +35,19 @@ pub(crate) struct Triggers {
 }
 
 /// One place that events come from.
-enum Source {}
+enum Source {
+    Redis(redis::Redis),
+    Mqtt(Box<mqtt::Mqtt>),
+    Cron(Box<cron::Cron>),
+    Sqs(Box<sqs::Sqs>),
+}
 
 /// Where a source brings its events.
 #[derive(Clone)]
 pub(crate) struct Wake {
     dispatcher: Arc<Dispatcher>,
+    /// The certificate authorities to trust, the system's where absent.
+    authorities: Option<Arc<File>>,
 }
 
 impl Wake {
@@ -40,7 +55,6 @@ impl Wake {
     ///
     /// # Errors
     /// When the guest failed, which is logged already.
-    #[expect(dead_code, reason = "sources use it")]
     pub(crate) async fn wake(&self, event: Event) -> Result<(), CallError> {
         let call = Arc::clone(&self.dispatcher) as Arc<dyn Call>;
         call.call(event).await.map(drop)
@@ -48,23 +62,86 @@ impl Wake {
 }
 
 impl Triggers {
-    /// Reads what the triggers need from the values of the variables.
+    /// Reads what the triggers need from the values of the variables, and from
+    /// the container's environment.
     ///
     /// # Errors
     /// One sentence for everything that is wrong.
-    pub(crate) fn prepare(app: &App, values: &Values) -> Result<Self, Vec<String>> {
-        let mut sources = Vec::new();
+    pub(crate) fn prepare(
+        app: &App,
+        values: &Values,
+        env: &[(String, String)],
+    ) -> Result<Self, Vec<String>> {
+        let mut triggers = Self::default();
         let mut problems = Vec::new();
         for trigger in &app.triggers {
-            match Source::prepare(app, trigger, values) {
-                Ok(source) => sources.extend(source),
-                Err(problem) => problems.push(format!("trigger {:?}: {problem}", trigger.id())),
+            if let Err(problem) = triggers.add(app, trigger, values, env) {
+                problems.push(format!("trigger {:?}: {problem}", trigger.id()));
             }
         }
         if problems.is_empty() {
-            Ok(Self { sources })
+            Ok(triggers)
         } else {
             Err(problems)
+        }
+    }
+
+    /// Adds the source of a trigger, unless it is served elsewhere.
+    fn add(
+        &mut self,
+        app: &App,
+        trigger: &Trigger,
+        values: &Values,
+        env: &[(String, String)],
+    ) -> Result<(), String> {
+        let place = || {
+            let found = trigger.component().and_then(|id| index(app, id));
+            found.ok_or("its component is not there")
+        };
+        match trigger {
+            Trigger::Http(_) | Trigger::Command(_) => {}
+            Trigger::Redis(redis) => {
+                let address = values.expand(&redis.address)?;
+                let channel = values.expand(&redis.channel)?;
+                self.redis(&address)
+                    .map_err(|problem| format!("the address {:?} {problem}", redis.address))?
+                    .add(channel, place()?);
+            }
+            Trigger::Mqtt(mqtt) => {
+                let source = mqtt::Mqtt::new(&app.name, mqtt, place()?, values, hostname(env))?;
+                self.sources.push(Source::Mqtt(Box::new(source)));
+            }
+            Trigger::Cron(cron) => {
+                let expression = values.expand(&cron.expression)?;
+                let source = cron::Cron::new(&cron.id, place()?, &expression)
+                    .map_err(|problem| format!("{expression:?} {problem}"))?;
+                self.sources.push(Source::Cron(Box::new(source)));
+            }
+            Trigger::Sqs(sqs) => {
+                let source = sqs::Sqs::new(sqs, place()?, values, env)?;
+                self.sources.push(Source::Sqs(Box::new(source)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The Redis server at this address.
+    fn redis(&mut self, address: &str) -> Result<&mut redis::Redis, String> {
+        let known = self
+            .sources
+            .iter()
+            .position(|source| matches!(source, Source::Redis(redis) if redis.is_at(address)));
+        let place = match known {
+            Some(place) => place,
+            None => {
+                self.sources
+                    .push(Source::Redis(redis::Redis::new(address)?));
+                self.sources.len() - 1
+            }
+        };
+        match self.sources.get_mut(place) {
+            Some(Source::Redis(redis)) => Ok(redis),
+            _ => Err("is not that of a Redis server".to_owned()),
         }
     }
 
@@ -75,8 +152,16 @@ impl Triggers {
 
     /// Brings events until `shutdown`, and ends when what was in flight then is
     /// finished. Dropping the future cancels it.
-    pub(crate) async fn run(self, dispatcher: Arc<Dispatcher>, shutdown: CancellationToken) {
-        let wake = Wake { dispatcher };
+    pub(crate) async fn run(
+        self,
+        dispatcher: Arc<Dispatcher>,
+        authorities: Option<File>,
+        shutdown: CancellationToken,
+    ) {
+        let wake = Wake {
+            dispatcher,
+            authorities: authorities.map(Arc::new),
+        };
         let mut running = JoinSet::new();
         for source in self.sources {
             running.spawn(source.run(wake.clone(), shutdown.clone()));
@@ -90,20 +175,20 @@ impl Triggers {
 }
 
 impl Source {
-    /// The source of a trigger; none for those that are served elsewhere.
-    fn prepare(app: &App, trigger: &Trigger, _values: &Values) -> Result<Option<Self>, String> {
-        let _component = trigger.component().and_then(|id| index(app, id));
-        match trigger {
-            Trigger::Http(_) | Trigger::Command(_) => Ok(None),
-            Trigger::Redis(_) | Trigger::Mqtt(_) | Trigger::Cron(_) | Trigger::Sqs(_) => {
-                Err(format!("the type {} is not served yet", trigger.kind()))
-            }
+    async fn run(self, wake: Wake, shutdown: CancellationToken) {
+        match self {
+            Self::Redis(redis) => redis.run(wake, shutdown).await,
+            Self::Mqtt(mqtt) => mqtt.run(wake, shutdown).await,
+            Self::Cron(cron) => cron.run(wake, shutdown).await,
+            Self::Sqs(sqs) => sqs.run(wake, shutdown).await,
         }
     }
+}
 
-    async fn run(self, _wake: Wake, _shutdown: CancellationToken) {
-        match self {}
-    }
+/// What tells this copy of the application from others: in a pod, its name.
+fn hostname(env: &[(String, String)]) -> &str {
+    let found = env.iter().rev().find(|(name, _)| name == "HOSTNAME");
+    found.map_or("", |(_, value)| value)
 }
 
 /// The place of a component.

@@ -13,6 +13,7 @@ use catena_runtime::app::allowed_hosts::AllowedHosts;
 use catena_runtime::app::{ProblemKind, Refusal, variables};
 use catena_runtime::config::{Config, RuntimeConfig, Sources};
 use catena_runtime::image::{Image, LoadError, Loaded};
+use catena_runtime::server::check_triggers;
 use catena_runtime::service;
 
 use crate::compile::{self, Compiler};
@@ -188,6 +189,9 @@ pub(crate) fn check(
     match known.map(|known| variables::resolve(&app.variables, &known)) {
         Some(Err(problems)) => refusal.merge(problems),
         Some(Ok(values)) => {
+            for problem in check_triggers(app, &values, around.env) {
+                refusal.push(ProblemKind::Unmet, problem);
+            }
             for component in &app.components {
                 let Err(problems) = AllowedHosts::parse(&component.allowed_hosts, &values) else {
                     continue;

@@ -11,6 +11,7 @@
 )]
 
 pub mod config_store;
+pub mod inbound;
 pub mod key_value;
 pub mod llm;
 pub mod mqtt;

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use wasmtime_wasi::I32Exit;
 
 use crate::call::{Call, CallError, CommandLine};
-use crate::guest::{Exports, Guest};
+use crate::guest::{CommandExport, Guest};
 use crate::life::{Driver, Life};
 
 /// Runs the command to its end and gives its exit code. A command that returns
@@ -52,15 +52,15 @@ async fn to_end(
     let store = &mut instance.store;
     let _guard = life.guard();
     let unavailable = |error: wasmtime::Error| guest.unavailable(format!("{error:#}"));
-    let result = match &guest.exports {
-        Exports::Command2(pre) => {
+    let result = match &guest.exports.command {
+        Some(CommandExport::Second(pre)) => {
             let command = pre
                 .instantiate_async(&mut *store)
                 .await
                 .map_err(unavailable)?;
             command.wasi_cli_run().call_run(&mut *store).await
         }
-        Exports::Command3(pre) => {
+        Some(CommandExport::Third(pre)) => {
             let command = pre
                 .instantiate_async(&mut *store)
                 .await
@@ -70,7 +70,7 @@ async fn to_end(
                 .await
                 .flatten()
         }
-        Exports::Http2(_) | Exports::Http3(_) => {
+        None => {
             return Err(CallError::WrongKind {
                 component: guest.id.clone(),
                 event: "command",

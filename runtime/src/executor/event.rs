@@ -59,10 +59,12 @@ where
     }
 }
 
+/// What a guest said of an event; that it failed is an error like a trap.
+pub(super) fn taken<E: std::fmt::Debug>(said: Result<(), E>) -> wasmtime::Result<()> {
+    said.map_err(|error| wasmtime::Error::msg(format!("it returned the error {error:?}")))
+}
+
 /// The error of a guest that cannot take this kind of event.
-pub(super) fn wrong_kind(guest: &Guest, event: &'static str) -> CallError {
-    CallError::WrongKind {
-        component: guest.id.clone(),
-        event,
-    }
+pub(super) fn wrong_kind(event: &'static str) -> wasmtime::Error {
+    wasmtime::Error::msg(format!("it does not export what a {event} needs"))
 }

@@ -28,7 +28,7 @@ use wasmtime_wasi_http::{Error, WasiHttpView};
 use super::streaming::{After, streaming};
 use crate::body::Body;
 use crate::call::{Call, CallError, Origin};
-use crate::guest::{Exports, Guest, Reusable};
+use crate::guest::{Guest, HttpExport, Reusable};
 use crate::life::{Driver, Life, Work};
 
 /// What a guest at work answers with.
@@ -133,10 +133,10 @@ fn start(guest: &Arc<Guest>, work: HttpWork) -> (Driver<CallError>, Head, Arc<Li
     let life = Arc::new(Life::default());
     let guest = Arc::clone(guest);
     let own = Arc::clone(&life);
-    let work: Work<CallError> = match &guest.exports {
-        Exports::Http2(_) => Box::pin(run_p2(guest, work, answer, own)),
-        Exports::Http3(_) => Box::pin(run_p3(guest, work, answer, own)),
-        Exports::Command2(_) | Exports::Command3(_) => {
+    let work: Work<CallError> = match &guest.exports.http {
+        Some(HttpExport::Second(_)) => Box::pin(run_p2(guest, work, answer, own)),
+        Some(HttpExport::Third(_)) => Box::pin(run_p3(guest, work, answer, own)),
+        None => {
             let component = guest.id.clone();
             Box::pin(async move {
                 Err(CallError::WrongKind {
@@ -155,7 +155,7 @@ async fn run_p2(
     answer: oneshot::Sender<Result<Response<Body>, String>>,
     life: Arc<Life>,
 ) -> Result<(), CallError> {
-    let Exports::Http2(pre) = &guest.exports else {
+    let Some(HttpExport::Second(pre)) = &guest.exports.http else {
         return Ok(());
     };
     let depth = work.origin.depth();
@@ -210,7 +210,7 @@ async fn run_p3(
             reusable
         }
         None => {
-            let Exports::Http3(pre) = &guest.exports else {
+            let Some(HttpExport::Third(pre)) = &guest.exports.http else {
                 return Ok(());
             };
             let permit = guest.permit(depth).await?;

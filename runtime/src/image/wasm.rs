@@ -138,7 +138,8 @@ impl Interface {
         }
     }
 
-    fn exports_any(&self, prefixes: &[&str]) -> bool {
+    /// Whether the name of an export begins with one of these.
+    pub(crate) fn exports_any(&self, prefixes: &[&str]) -> bool {
         self.exports
             .iter()
             .any(|name| prefixes.iter().any(|prefix| name.starts_with(prefix)))

@@ -86,6 +86,24 @@ pub(super) fn check(form: Form, manifest: &Manifest, contents: &Contents, mistak
                 packed.interface.answers_http(),
                 "an HTTP handler (`wasi:http/incoming-handler` or `wasi:http/handler`)",
             ),
+            "redis" => (
+                packed
+                    .interface
+                    .exports_any(&["fermyon:spin/inbound-redis", "spin:redis/inbound-redis@"]),
+                "a handler of Redis messages (`fermyon:spin/inbound-redis`, `spin:redis/inbound-redis`)",
+            ),
+            "mqtt" => (
+                packed.interface.exports_any(&["handle-message"]),
+                "a handler of MQTT messages (`handle-message` of `spin:mqtt-trigger`)",
+            ),
+            "cron" => (
+                packed.interface.exports_any(&["handle-cron-event"]),
+                "a handler of ticks (`handle-cron-event` of `spin:cron`)",
+            ),
+            "sqs" => (
+                packed.interface.exports_any(&["handle-queue-message"]),
+                "a handler of SQS messages (`handle-queue-message` of `spin:sqs`)",
+            ),
             _ => (packed.interface.runs(), "a command (`wasi:cli/run`)"),
         };
         if !fits {
@@ -149,6 +167,15 @@ fn check_wasm(manifest: &Manifest, contents: &Contents, mistakes: &mut Mistakes)
     };
     if trigger.kind == "http" && trigger.config.get("route") != Some(&json!("/...")) {
         mistakes.push_at(Some(trigger.line), format!("the trigger \"{}\" has a route of its own, and a wasm artifact answers at \"/...\"; {ADVICE}", trigger.id));
+    }
+    if !matches!(trigger.kind.as_str(), "http" | "command") {
+        mistakes.push_at(
+            Some(trigger.line),
+            format!(
+                "the trigger \"{}\" is of the type {}; {ADVICE}",
+                trigger.id, trigger.kind
+            ),
+        );
     }
     if trigger.kind == "command"
         && contents

@@ -1,4 +1,4 @@
-//! The triggers of a manifest, `[[trigger.http]]` and `[[trigger.command]]`.
+//! The triggers of a manifest, `[[trigger.http]]` and its like.
 
 use std::collections::BTreeSet;
 
@@ -26,7 +26,25 @@ pub(super) struct Trigger {
 }
 
 const HTTP: &str = "http";
-const COMMAND: &str = "command";
+
+/// What triggers of every other type have beside `id` and `component`; the
+/// reader of the lockfile knows what of it has to be there, and what it may say.
+const FIELDS: [(&str, &[&str]); 5] = [
+    ("redis", &["address", "channel"]),
+    ("mqtt", &["topic", "qos"]),
+    ("cron", &["cron_expression"]),
+    (
+        "sqs",
+        &[
+            "queue_url",
+            "max_messages",
+            "idle_wait_seconds",
+            "system_attributes",
+            "message_attributes",
+        ],
+    ),
+    ("command", &[]),
+];
 
 /// Reads all triggers.
 pub(super) fn read(root: &mut Table<'_>, mistakes: &mut Mistakes) -> Vec<Trigger> {
@@ -60,14 +78,20 @@ pub(super) fn read(root: &mut Table<'_>, mistakes: &mut Mistakes) -> Vec<Trigger
 
 /// Notes a type of trigger that catena cannot serve.
 pub(super) fn check_kind(kind: &Text, name: &str, mistakes: &mut Mistakes) -> bool {
-    let known = matches!(kind.value.as_str(), HTTP | COMMAND);
+    let known = kind.value == HTTP || fields(&kind.value).is_some();
     if !known {
         mistakes.push(
             kind.span.clone(),
-            format!("{name}: this version of catena has no trigger of the type \"{}\"; it has http and command", kind.value),
+            format!("{name}: this version of catena has no trigger of the type \"{}\"; it has http, redis, mqtt, cron, sqs and command", kind.value),
         );
     }
     known
+}
+
+/// What a trigger of this type has.
+fn fields(kind: &str) -> Option<&'static [&'static str]> {
+    let found = FIELDS.iter().find(|(name, _)| *name == kind);
+    found.map(|(_, fields)| *fields)
 }
 
 fn read_one(kind: &str, spot: &Spanned<DeValue<'_>>, mistakes: &mut Mistakes) -> Option<Trigger> {
@@ -91,6 +115,11 @@ fn read_one(kind: &str, spot: &Spanned<DeValue<'_>>, mistakes: &mut Mistakes) ->
     match kind {
         HTTP => read_http(&mut table, &place, &mut config, mistakes),
         _ => {
+            for field in fields(kind).unwrap_or_default() {
+                if let Some(spot) = table.take(field) {
+                    config[*field] = table::json(&place, spot, mistakes);
+                }
+            }
             if component.is_none() && table.take("component").is_none() {
                 mistakes.push(spot.span(), format!("{place} lacks the key `component`"));
             }

@@ -10,7 +10,7 @@ colour = "red"
 
 [application]
 nmae = "test"
-trigger = { redis = {} }
+trigger = { smtp = {} }
 
 [variables]
 both = { default = "x", required = true }
@@ -21,7 +21,7 @@ route = "/a/.../b"
 component = "nobody"
 executor = { type = "wagi" }
 
-[[trigger.mqtt]]
+[[trigger.fax]]
 topic = "x"
 
 [[trigger.http]]
@@ -49,14 +49,14 @@ wasm = "x"
         (2, "the unknown key `colour`"),
         (4, "[application] lacks the key `name`"),
         (5, "[application] has the unknown key `nmae`"),
-        (6, "no trigger of the type \"redis\""),
+        (6, "no trigger of the type \"smtp\""),
         (9, "variable \"both\" is required and has a default"),
         (10, "\"Bad-Name\""),
         (10, "`default` has to be a string, and is an integer"),
         (13, "the route"),
         (14, "names the component \"nobody\""),
         (15, "no executor \"wagi\""),
-        (17, "no trigger of the type \"mqtt\""),
+        (17, "no trigger of the type \"fax\""),
         (20, "has a `component` and a `static_response`"),
         (
             26,

@@ -78,7 +78,7 @@ impl Server {
             between_bytes_timeout: Some(LIMIT),
             ..RequestOptions::default()
         };
-        let response = self.client.send(request, Some(options)).await;
+        let response = self.client.send(None, request, Some(options)).await;
         let response = response.map_err(|error| failed(&format!("{error:?}")))?;
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_ANSWER)
