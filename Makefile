@@ -40,7 +40,7 @@ guests: ## Builds the example components and the tests' guests
 .PHONY: images
 images: build guests ## Packs the example apps, in every form, into target/images
 	mkdir -p $(PACKED)
-	for app in hello chain refused; do \
+	for app in hello chain refused all-triggers; do \
 	  for format in rootfs spin; do \
 	    $(BINARY) pack -f images/$$app/spin.toml --format $$format -o $(PACKED)/$$app-$$format.tar; \
 	  done; \
@@ -50,6 +50,10 @@ images: build guests ## Packs the example apps, in every form, into target/image
 .PHONY: run
 run: setup images ## From nothing to an answer of a chained app under containerd (as root)
 	target/release/demo
+
+.PHONY: demo
+demo: setup images ## Six triggers in one container under containerd, against real servers (as root)
+	target/release/triggers
 
 .PHONY: test
 test: setup guests ## Runs every test (as root: those of containerd need it)

@@ -36,6 +36,12 @@ if ((${#missing[@]})); then
   apt-get install --yes --quiet --no-install-recommends "${missing[@]}"
 fi
 
+# What speaks the API of Amazon SQS; no Debian package has it.
+if [[ ! -x target/moto/bin/moto_server ]]; then
+  python3 -m venv target/moto
+  target/moto/bin/pip install --quiet --disable-pip-version-check 'moto[server]==5.*'
+fi
+
 if ! command -v rustup > /dev/null; then
   echo "rustup is missing: install it from https://rustup.rs, then run this again" >&2
   exit 1

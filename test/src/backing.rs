@@ -1,5 +1,5 @@
-//! The real servers that apps work with: Redis, mosquitto, PostgreSQL, MariaDB, each started from its Debian package
-//! on a port of its own, in a folder that is removed with it.
+//! The real servers that apps work with: Redis, mosquitto, PostgreSQL, MariaDB, each started from its Debian package,
+//! and moto, which speaks Amazon's APIs, from PyPI; on a port of its own, in a folder that is removed with it.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -14,6 +14,7 @@ use nix::unistd::{Pid, User};
 use tempfile::TempDir;
 
 use crate::output::PATIENCE;
+use crate::workspace;
 
 /// Where Debian keeps what is not for everybody's path.
 const FOLDERS: [&str; 2] = ["/usr/sbin", "/usr/bin"];
@@ -52,6 +53,19 @@ impl Backing {
             std::fs::write(&config, text)?;
             let mut command = Command::new(program("mosquitto")?);
             command.arg("-c").arg(config);
+            Ok(command)
+        })
+    }
+
+    /// A server that speaks the API of Amazon SQS, among others, and keeps all in memory.
+    pub fn sqs() -> Result<Self> {
+        let server = workspace::root().join("target/moto/bin/moto_server");
+        ensure!(server.exists(), "moto is not installed: run `make setup`");
+        Self::launch(move |folder, port| {
+            let mut command = Command::new(&server);
+            command
+                .args(["--host", "127.0.0.1", "--port", &port.to_string()])
+                .current_dir(folder);
             Ok(command)
         })
     }
@@ -266,6 +280,7 @@ mod tests {
             Backing::mosquitto,
             Backing::postgres,
             Backing::mariadb,
+            Backing::sqs,
         ] {
             let mut server = launch().unwrap();
             server.stop();

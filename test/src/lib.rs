@@ -5,6 +5,7 @@
 //! output, its sockets. Only the bench binary links the runtime, to count its allocations.
 
 pub mod backing;
+pub mod broker;
 pub mod catena;
 pub mod client;
 pub mod containerd;
