@@ -1,5 +1,9 @@
 //! PostgreSQL as guests use it: a session for each handle, which goes back to
 //! the component's shelf once it is as good as new.
+#![allow(
+    clippy::result_large_err,
+    reason = "the interface's error holds all that PostgreSQL says of one"
+)]
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};

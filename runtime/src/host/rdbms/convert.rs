@@ -1,4 +1,8 @@
 //! The types that both databases shared, from and to those of each.
+#![allow(
+    clippy::result_large_err,
+    reason = "the error of PostgreSQL's interface holds all that it says of one"
+)]
 
 use catena_bindings::mysql::mysql as my;
 use catena_bindings::postgres::v4::postgres as pg;
