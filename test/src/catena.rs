@@ -79,6 +79,20 @@ impl Catena {
         self
     }
 
+    /// Reads this runtime configuration (`--runtime-config`).
+    pub fn runtime_config(mut self, file: &Path) -> Self {
+        self.arguments.push("--runtime-config".into());
+        self.arguments.push(file.into());
+        self
+    }
+
+    /// Keeps the files of stores and databases in this folder (`--state-dir`).
+    pub fn state_dir(mut self, folder: &Path) -> Self {
+        self.arguments.push("--state-dir".into());
+        self.arguments.push(folder.into());
+        self
+    }
+
     /// Gives the app's variable a value.
     pub fn variable(self, name: &str, value: &str) -> Self {
         self.env(&format!("SPIN_VARIABLE_{}", name.to_uppercase()), value)
