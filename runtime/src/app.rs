@@ -24,8 +24,8 @@ pub use component::check_component_id;
 pub use lockfile::parse_lockfile;
 pub use refusal::{Problem, ProblemKind, Refusal};
 pub use trigger::{
-    CommandTrigger, CronTrigger, HttpRoute, HttpTarget, HttpTrigger, MqttServer, MqttTrigger,
-    RedisTrigger, SqsTrigger, StaticResponse, Trigger,
+    CommandTrigger, CronTrigger, HttpExecutor, HttpRoute, HttpTarget, HttpTrigger, MqttServer,
+    MqttTrigger, RedisTrigger, SqsTrigger, StaticResponse, Trigger,
 };
 
 /// A whole application: its components, and the triggers that wake them.
@@ -63,6 +63,18 @@ impl App {
             Trigger::Http(http) => Some(http),
             _ => None,
         })
+    }
+
+    /// The arguments with which a component runs for each request, where it has a
+    /// route of the wagi executor.
+    pub fn wagi(&self, component: &str) -> Option<&str> {
+        self.http_triggers()
+            .find_map(|trigger| match (&trigger.target, &trigger.executor) {
+                (HttpTarget::Component(id), HttpExecutor::Wagi { argv }) if id == component => {
+                    Some(argv.as_str())
+                }
+                _ => None,
+            })
     }
 
     /// The command triggers, in order.

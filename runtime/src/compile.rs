@@ -14,6 +14,8 @@ use crate::engine::{Concurrency, Engine, plain};
 use crate::image::Interface;
 use crate::{guest, host};
 
+mod candidates;
+
 /// Stands in the place of code in the cache for engines without concurrency:
 /// this component needs one that has it.
 const NEEDS_CONCURRENCY: &[u8] = b"this component needs an engine with concurrency\n";
@@ -28,7 +30,7 @@ pub fn compile(wasm: &[u8], concurrency: Concurrency) -> anyhow::Result<Vec<u8>>
         return Ok(NEEDS_CONCURRENCY.to_vec());
     }
     let engine = Engine::for_compiling(concurrency)?;
-    let code = engine.precompile(wasm)?;
+    let code = engine.precompile(&candidates::as_builds(wasm))?;
     let linker = host::linker(&engine).map_err(plain)?;
     guest::exports(&engine, &linker, &engine.load_bytes(&code)?)?;
     Ok(code)

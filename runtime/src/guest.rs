@@ -14,11 +14,12 @@ use anyhow::{Context, bail};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use wasmtime::Store;
 use wasmtime::component::{Component, Linker};
-use wasmtime_wasi::{FsPerms, WasiCtx};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 use wasmtime_wasi_http::p3::bindings::Service;
 
 use crate::call::{Call, CallError, CommandLine};
 use crate::engine::{Engine, InFlight, Ticker, plain, shares};
+use crate::host;
 use crate::host::stdio::Output;
 use crate::host::{Hooks, State};
 use crate::life::Life;
@@ -75,6 +76,8 @@ pub(crate) struct GuestInput<'a> {
     pub(crate) volumes: Vec<Arc<Volume>>,
     pub(crate) outbound: Outbound,
     pub(crate) granted: Granted,
+    /// The arguments of a command that answers requests by the wagi executor.
+    pub(crate) wagi: Option<String>,
 }
 
 /// A folder of the container's that components see beside their files. Of two
@@ -103,6 +106,8 @@ pub(crate) struct Guest {
     volumes: Vec<Arc<Volume>>,
     outbound: Arc<Outbound>,
     granted: Arc<Granted>,
+    /// The arguments of a command that answers requests by the wagi executor.
+    pub(crate) wagi: Option<String>,
     shelf: Mutex<Vec<Reusable>>,
     /// Stands in for the life of an instance that has nothing to do.
     idle: Arc<Life>,
@@ -131,6 +136,13 @@ impl Guest {
     pub(crate) fn new(input: GuestInput<'_>, commons: Arc<Commons>) -> anyhow::Result<Self> {
         let exports = exports(&commons.engine, input.linker, input.component)
             .with_context(|| format!("component {:?}", input.id))?;
+        if input.wagi.is_some() && exports.command.is_none() {
+            bail!(
+                "component {:?} answers requests by the wagi executor, but is no WASI command; \
+                 use the http executor",
+                input.id
+            );
+        }
         let shares = shares(input.component);
         if shares > commons.max_instances {
             bail!(
@@ -149,9 +161,16 @@ impl Guest {
             volumes: input.volumes,
             outbound: Arc::new(input.outbound),
             granted: Arc::new(input.granted),
+            wagi: input.wagi,
             shelf: Mutex::new(Vec::new()),
             idle: Arc::default(),
         })
+    }
+
+    /// Whether a trigger of this type can wake it. A command answers requests by
+    /// the wagi executor.
+    pub(crate) fn takes(&self, kind: &str) -> bool {
+        self.exports.takes(kind) || (kind == "http" && self.wagi.is_some())
     }
 
     /// Counts a guest at work, for the epoch clock.
@@ -203,9 +222,24 @@ impl Guest {
         life: Arc<Life>,
         line: Option<&CommandLine>,
     ) -> Result<Instance, CallError> {
-        let wasi = self
+        let mut wasi = self
             .wasi(line)
             .map_err(|error| self.unavailable(format!("{error:#}")))?;
+        if line.is_some() {
+            wasi.inherit_stdin();
+        }
+        Ok(self.instance_with(permit, call, depth, life, wasi))
+    }
+
+    /// The same, with a context that was begun by [`Guest::wasi`].
+    pub(crate) fn instance_with(
+        &self,
+        permit: OwnedSemaphorePermit,
+        call: Arc<dyn Call>,
+        depth: u32,
+        life: Arc<Life>,
+        mut wasi: WasiCtxBuilder,
+    ) -> Instance {
         let hooks = Hooks {
             outbound: Arc::clone(&self.outbound),
             call,
@@ -214,7 +248,7 @@ impl Guest {
             forbidden: Arc::clone(&self.commons.forbidden),
         };
         let state = State::new(
-            wasi,
+            wasi.build(),
             hooks,
             Arc::clone(&self.granted),
             self.commons.max_memory,
@@ -223,13 +257,14 @@ impl Guest {
         store.limiter(State::limiter);
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);
-        Ok(Instance {
+        Instance {
             store,
             _permit: permit,
-        })
+        }
     }
 
-    fn wasi(&self, line: Option<&CommandLine>) -> anyhow::Result<WasiCtx> {
+    /// What one instance sees of the world; its standard input is closed.
+    pub(crate) fn wasi(&self, line: Option<&CommandLine>) -> anyhow::Result<WasiCtxBuilder> {
         let mut wasi = WasiCtx::builder();
         wasi.stdout(self.commons.stdout.clone())
             .stderr(self.commons.stderr.clone());
@@ -243,7 +278,7 @@ impl Guest {
                 for (name, value) in self.env.iter().filter(|(name, _)| !given(name)) {
                     wasi.env(name, value);
                 }
-                wasi.envs(&line.env).args(&line.args).inherit_stdin();
+                wasi.envs(&line.env).args(&line.args);
             }
         }
         let files = self.files.iter().map(|files| (files, "/", false));
@@ -258,7 +293,7 @@ impl Guest {
                 .map_err(plain)
                 .with_context(|| format!("opening the component's folder {path}"))?;
         }
-        Ok(wasi.build())
+        Ok(wasi)
     }
 
     /// An instance from the shelf, the one used last.

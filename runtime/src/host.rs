@@ -11,6 +11,7 @@ use crate::engine::{Concurrency, Engine};
 use crate::service::Granted;
 
 mod config_store;
+pub(crate) mod dated;
 mod handles;
 mod http;
 mod key_value;
@@ -23,6 +24,7 @@ mod postgres;
 mod rdbms;
 mod redis;
 mod rows;
+pub(crate) mod spin_http;
 mod sqlite;
 pub(crate) mod stdio;
 mod variables;
@@ -143,6 +145,7 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     mysql::add_to_linker(&mut linker, engine.concurrency())?;
     rdbms::add_to_linker(&mut linker)?;
     mqtt::add_to_linker(&mut linker, engine.concurrency())?;
+    spin_http::add_to_linker(&mut linker)?;
     if engine.concurrency() == Concurrency::On {
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
         http::add_p3_to_linker(&mut linker)?;

@@ -281,6 +281,7 @@ impl Server {
                         volumes: seen_by(&component.id, &volumes),
                         outbound: Outbound::new(Arc::clone(&upstreams), &component.id, allowed),
                         granted,
+                        wagi: app.wagi(&component.id).map(ToOwned::to_owned),
                     },
                     Arc::clone(&commons),
                 )
@@ -296,7 +297,7 @@ impl Server {
                 .iter()
                 .find(|guest: &&Arc<Guest>| Some(&*guest.id) == component);
             if let Some(guest) = guest
-                && !guest.exports.takes(trigger.kind())
+                && !guest.takes(trigger.kind())
             {
                 problems.push(format!(
                     "trigger {:?} is of type {}, and its component {:?} does not export {}",

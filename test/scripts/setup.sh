@@ -11,6 +11,8 @@ packages=(
   containerd runc containernetworking-plugins iproute2 busybox-static openssl curl ca-certificates strace
   # the servers that apps work with
   redis-server mosquitto postgresql mariadb-server
+  # the guests in JavaScript; python3-venv below is for those in Python too
+  nodejs npm
   # deploy/: the bundle, and what lints and renders it
   binutils patchelf shellcheck yamllint python3-venv
 )

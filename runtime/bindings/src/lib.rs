@@ -20,5 +20,6 @@ pub mod otel;
 pub mod postgres;
 pub mod rdbms;
 pub mod redis;
+pub mod spin_http;
 pub mod sqlite;
 pub mod variables;

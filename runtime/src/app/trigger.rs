@@ -50,6 +50,20 @@ pub struct HttpTrigger {
     pub target: HttpTarget,
     /// On which path, if on any.
     pub route: HttpRoute,
+    /// How the component is asked.
+    pub executor: HttpExecutor,
+}
+
+/// How the component behind a route is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HttpExecutor {
+    /// By the HTTP handler that it exports.
+    Http,
+    /// As a CGI program: a command, run for each request.
+    Wagi {
+        /// Its arguments: a template of `${SCRIPT_NAME}` and `${ARGS}`.
+        argv: String,
+    },
 }
 
 /// Who answers an HTTP route.

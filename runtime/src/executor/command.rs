@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 use wasmtime_wasi::I32Exit;
 
 use crate::call::{Call, CallError, CommandLine};
-use crate::guest::{CommandExport, Guest};
+use crate::guest::{CommandExport, Guest, Instance};
 use crate::life::{Driver, Life};
 
 /// Runs the command to its end and gives its exit code. A command that returns
@@ -49,6 +49,18 @@ async fn to_end(
         line.args.push(guest.id.clone());
     }
     let mut instance = guest.instance(permit, call, 0, Arc::clone(life), Some(&line))?;
+    execute(guest, &mut instance, life).await
+}
+
+/// Runs the command that an instance was made for, and gives its exit code.
+///
+/// # Errors
+/// When the guest traps, cannot be instantiated, or is no command.
+pub(super) async fn execute(
+    guest: &Guest,
+    instance: &mut Instance,
+    life: &Arc<Life>,
+) -> Result<i32, CallError> {
     let store = &mut instance.store;
     let _guard = life.guard();
     let unavailable = |error: wasmtime::Error| guest.unavailable(format!("{error:#}"));

@@ -26,10 +26,14 @@ use wasmtime_wasi_http::p3;
 use wasmtime_wasi_http::{Error, WasiHttpView};
 
 use super::streaming::{After, streaming};
+use super::{inbound, wagi};
 use crate::body::Body;
 use crate::call::{Call, CallError, Origin};
 use crate::guest::{Guest, HttpExport, Reusable};
 use crate::life::{Driver, Life, Work};
+
+/// Where a guest at work puts its answer.
+pub(super) type Answer = oneshot::Sender<Result<Response<Body>, String>>;
 
 /// What a guest at work answers with.
 type Head = oneshot::Receiver<Result<Response<Body>, String>>;
@@ -104,7 +108,7 @@ pub(crate) async fn respond(
 
 const NO_RESPONSE: &str = "it returned without a response";
 
-fn failed(guest: &Guest, reason: impl Into<String>) -> CallError {
+pub(super) fn failed(guest: &Guest, reason: impl Into<String>) -> CallError {
     CallError::Guest {
         component: guest.id.clone(),
         reason: reason.into(),
@@ -136,6 +140,8 @@ fn start(guest: &Arc<Guest>, work: HttpWork) -> (Driver<CallError>, Head, Arc<Li
     let work: Work<CallError> = match &guest.exports.http {
         Some(HttpExport::Second(_)) => Box::pin(run_p2(guest, work, answer, own)),
         Some(HttpExport::Third(_)) => Box::pin(run_p3(guest, work, answer, own)),
+        Some(HttpExport::Inbound(_)) => Box::pin(inbound::run(guest, work, answer, own)),
+        None if guest.wagi.is_some() => Box::pin(wagi::run(guest, work, answer, own)),
         None => {
             let component = guest.id.clone();
             Box::pin(async move {
@@ -152,7 +158,7 @@ fn start(guest: &Arc<Guest>, work: HttpWork) -> (Driver<CallError>, Head, Arc<Li
 async fn run_p2(
     guest: Arc<Guest>,
     work: HttpWork,
-    answer: oneshot::Sender<Result<Response<Body>, String>>,
+    answer: Answer,
     life: Arc<Life>,
 ) -> Result<(), CallError> {
     let Some(HttpExport::Second(pre)) = &guest.exports.http else {
@@ -195,7 +201,7 @@ async fn run_p2(
 async fn run_p3(
     guest: Arc<Guest>,
     work: HttpWork,
-    answer: oneshot::Sender<Result<Response<Body>, String>>,
+    answer: Answer,
     life: Arc<Life>,
 ) -> Result<(), CallError> {
     let depth = work.origin.depth();

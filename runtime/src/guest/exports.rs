@@ -3,6 +3,7 @@
 
 use anyhow::bail;
 use catena_bindings::inbound::{cron, fermyon_redis, mqtt, redis, sqs};
+use catena_bindings::spin_http::InboundHttpPre;
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi::p3::bindings::CommandPre as P3CommandPre;
@@ -10,7 +11,7 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
 use crate::engine::{Engine, plain};
-use crate::host::State;
+use crate::host::{State, dated};
 
 /// Everything that can wake a component; at least one of them is there.
 #[derive(Default)]
@@ -29,6 +30,8 @@ pub(crate) enum HttpExport {
     Second(ProxyPre<State>),
     /// `wasi:http/handler` 0.3.
     Third(ServicePre<State>),
+    /// `fermyon:spin/inbound-http`.
+    Inbound(InboundHttpPre<State>),
 }
 
 /// How it runs as a command.
@@ -50,7 +53,9 @@ pub(crate) enum RedisExport {
 /// What a component has to export for a type of trigger, for a sentence.
 pub(crate) fn wanted(kind: &str) -> &'static str {
     match kind {
-        "http" => "wasi:http/incoming-handler@0.2 or wasi:http/handler@0.3",
+        "http" => {
+            "wasi:http/incoming-handler@0.2, wasi:http/handler@0.3 or fermyon:spin/inbound-http"
+        }
         "redis" => "fermyon:spin/inbound-redis or spin:redis/inbound-redis@3.0.0",
         "mqtt" => "handle-message of spin:mqtt-trigger",
         "cron" => "handle-cron-event of spin:cron or fermyon:spin-cron",
@@ -85,6 +90,8 @@ impl Exports {
             found.http = Some(HttpExport::Third(ServicePre::new(pre.clone())?));
         } else if has("wasi:http/incoming-handler@0.2") {
             found.http = Some(HttpExport::Second(ProxyPre::new(pre.clone())?));
+        } else if has("fermyon:spin/inbound-http") {
+            found.http = Some(HttpExport::Inbound(InboundHttpPre::new(pre.clone())?));
         }
         if has("wasi:cli/run@0.3") {
             found.command = Some(CommandExport::Third(P3CommandPre::new(pre.clone())?));
@@ -121,6 +128,7 @@ pub(crate) fn exports(
     linker: &Linker<State>,
     component: &Component,
 ) -> anyhow::Result<Exports> {
+    let linker = dated::linker(linker, engine, component).map_err(plain)?;
     let pre = linker.instantiate_pre(component).map_err(plain)?;
     let names: Vec<String> = component
         .component_type()
@@ -131,7 +139,7 @@ pub(crate) fn exports(
     if exports.is_empty() {
         bail!(
             "it exports neither wasi:http/incoming-handler@0.2, wasi:http/handler@0.3, \
-             wasi:cli/run nor what wakes it for redis, mqtt, cron or sqs, so that nothing can \
+             fermyon:spin/inbound-http, wasi:cli/run nor what wakes it for redis, mqtt, cron or sqs, so that nothing can \
              wake it; it exports: {}",
             if names.is_empty() {
                 "nothing".to_owned()

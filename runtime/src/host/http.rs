@@ -22,7 +22,12 @@ use crate::call::Call;
 use crate::life::Life;
 use crate::outbound::{Outbound, SELF_AUTHORITY, Sender};
 
+mod november;
+mod october;
 mod outgoing;
+
+pub(super) use november::add_to_linker as add_november_to_linker;
+pub(super) use october::add_to_linker as add_october_to_linker;
 
 /// wasmtime's own name of the interface; guests may ask for any 0.3.
 const CLIENT: &str = "wasi:http/client@0.3.0";
@@ -45,11 +50,11 @@ pub(crate) fn forbidden_headers() -> ForbiddenHeaderFilter {
 }
 
 /// What a request was answered with.
-type Answer = oneshot::Receiver<Result<Response<Body>, Error>>;
+pub(super) type Answer = oneshot::Receiver<Result<Response<Body>, Error>>;
 
 impl Hooks {
     /// Sends a request on its way, beside the guest.
-    fn send(&self, request: Request<Body>, options: Option<RequestOptions>) -> Answer {
+    pub(super) fn send(&self, request: Request<Body>, options: Option<RequestOptions>) -> Answer {
         let request = request.map(|body| crate::body::guarded(body, Arc::clone(&self.life)));
         let sender = Sender {
             call: Arc::clone(&self.call),

@@ -81,8 +81,9 @@ pub(super) fn check(form: Form, manifest: &Manifest, contents: &Contents, mistak
         else {
             continue;
         };
+        let is_wagi = trigger.config["executor"]["type"] == "wagi";
         let (fits, wanted) = match trigger.kind.as_str() {
-            "http" => (
+            "http" if !is_wagi => (
                 packed.interface.answers_http(),
                 "an HTTP handler (`wasi:http/incoming-handler` or `wasi:http/handler`)",
             ),

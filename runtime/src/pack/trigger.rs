@@ -158,16 +158,22 @@ fn read_http(table: &mut Table<'_>, place: &str, config: &mut Value, mistakes: &
     if let Some(mut executor) = table.table("executor", mistakes) {
         let kind = executor.required_text("type", mistakes);
         if let Some(kind) = kind {
-            if !matches!(kind.value.as_str(), "http" | "spin") {
+            config["executor"] = json!({ "type": kind.value });
+            if kind.value == "wagi" {
+                for key in ["argv", "entrypoint"] {
+                    if let Some(text) = executor.text(key, mistakes) {
+                        config["executor"][key] = json!(text.value);
+                    }
+                }
+            } else if !matches!(kind.value.as_str(), "http" | "spin") {
                 mistakes.push(
                     kind.span,
                     format!(
-                        "{place}: this version of catena has no executor \"{}\"; use \"http\"",
+                        "{place}: there is no executor \"{}\"; use \"http\" or \"wagi\"",
                         kind.value
                     ),
                 );
             }
-            config["executor"] = json!({ "type": kind.value });
         }
         executor.finish(mistakes);
     }

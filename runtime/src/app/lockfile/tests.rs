@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::app::{CommandTrigger, Content, FileMount, HttpTarget, HttpTrigger};
+use crate::app::{CommandTrigger, Content, FileMount, HttpExecutor, HttpTarget, HttpTrigger};
 
 mod hostile;
 mod refused;
@@ -69,6 +69,7 @@ fn the_example_of_the_format_is_read() {
             id: "a-http-trigger".into(),
             target: HttpTarget::Component("a".into()),
             route: HttpRoute::Path("/lights".into()),
+            executor: HttpExecutor::Http,
         })]
     );
     let a = app.component("a").unwrap();

@@ -2,7 +2,9 @@
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::{HttpRoute, HttpTarget, HttpTrigger, StaticResponse, refuse_unknown_fields};
+use super::{
+    HttpExecutor, HttpRoute, HttpTarget, HttpTrigger, StaticResponse, refuse_unknown_fields,
+};
 use crate::app::json::{Node, Report, quoted};
 use crate::app::routes;
 
@@ -29,7 +31,7 @@ pub(super) fn read(
         who,
         report,
     );
-    check_executor(config, who, report);
+    let executor = read_executor(config, who, report);
     let route = read_route(config, who, report);
     let target = match (config.field("component"), config.field("static_response")) {
         (Some(_), None) => component.map(HttpTarget::Component),
@@ -49,7 +51,7 @@ pub(super) fn read(
             None
         }
     };
-    let (target, route) = (target?, route?);
+    let (target, route, executor) = (target?, route?, executor?);
     if matches!(
         (&target, &route),
         (HttpTarget::Static(_), HttpRoute::Private)
@@ -58,7 +60,12 @@ pub(super) fn read(
             "{who} is a private static response, which nobody can ever ask for"
         ));
     }
-    Some(HttpTrigger { id, target, route })
+    Some(HttpTrigger {
+        id,
+        target,
+        route,
+        executor,
+    })
 }
 
 fn read_route(config: &Node<'_>, who: &str, report: &mut Report) -> Option<HttpRoute> {
@@ -92,23 +99,39 @@ fn read_route(config: &Node<'_>, who: &str, report: &mut Report) -> Option<HttpR
     }
 }
 
-fn check_executor(config: &Node<'_>, who: &str, report: &mut Report) {
-    let Some(executor) = config
-        .field("executor")
-        .and_then(|node| node.object(report))
-    else {
-        return;
+/// The arguments of a CGI program unless the lockfile says otherwise.
+const ARGV: &str = "${SCRIPT_NAME} ${ARGS}";
+
+fn read_executor(config: &Node<'_>, who: &str, report: &mut Report) -> Option<HttpExecutor> {
+    let Some(node) = config.field("executor") else {
+        return Some(HttpExecutor::Http);
     };
-    match executor.required_str("type", report) {
-        None | Some("http" | "spin") => {}
-        Some("wagi") => report.unmet(format!(
-            "{who}: the wagi executor is not supported by this version of catena; use the http \
-             executor"
-        )),
-        Some(other) => report.unmet(format!(
-            "{who} asks for the executor {}, which catena does not know; use the http executor",
-            quoted(other)
-        )),
+    let executor = node.object(report)?;
+    match executor.required_str("type", report)? {
+        "http" | "spin" => Some(HttpExecutor::Http),
+        "wagi" => {
+            refuse_unknown_fields(&executor, &["type", "argv", "entrypoint"], who, report);
+            if let Some(entrypoint) = executor.optional_str("entrypoint", report)
+                && entrypoint != "_start"
+            {
+                report.unmet(format!(
+                    "{who} gives the wagi executor the entrypoint {}, but catena runs only \
+                     \"_start\"; leave it out",
+                    quoted(entrypoint)
+                ));
+            }
+            let argv = executor.optional_str("argv", report).unwrap_or(ARGV);
+            Some(HttpExecutor::Wagi {
+                argv: argv.to_owned(),
+            })
+        }
+        other => {
+            report.unmet(format!(
+                "{who} asks for the executor {}, which catena does not know; use the http executor",
+                quoted(other)
+            ));
+            None
+        }
     }
 }
 

@@ -20,11 +20,11 @@ use crate::body::Body;
 use crate::host::State;
 
 /// wasmtime's own names of the interfaces; guests may ask for any 0.2.
-const OUTGOING_HANDLER: &str = "wasi:http/outgoing-handler@0.2.12";
-const TYPES: &str = "wasi:http/types@0.2.12";
+pub(super) const OUTGOING_HANDLER: &str = "wasi:http/outgoing-handler@0.2.12";
+pub(super) const TYPES: &str = "wasi:http/types@0.2.12";
 
 /// The host's side of a `future-incoming-response`.
-enum Sent {
+pub(super) enum Sent {
     Waiting(Answer),
     Ready(Result<Response<Body>, Error>),
     Taken,
@@ -41,13 +41,21 @@ impl Pollable for Sent {
 }
 
 /// What `future-incoming-response.get` gives: nothing yet, or once the answer.
-type Got = Option<Result<Result<Resource<HostIncomingResponse>, ErrorCode>, ()>>;
+pub(super) type Got = Option<Result<Result<Resource<HostIncomingResponse>, ErrorCode>, ()>>;
 
 pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     linker.instance(OUTGOING_HANDLER)?.func_wrap(
         "handle",
-        |mut store, (request, options): (Resource<HostOutgoingRequest>, Option<_>)| {
-            Ok((handle(store.data_mut(), request, options)?,))
+        |mut store,
+         (request, options): (
+            Resource<HostOutgoingRequest>,
+            Option<Resource<RequestOptions>>,
+        )| {
+            let state = store.data_mut();
+            let options = options
+                .map(|options| state.http().table.delete(options))
+                .transpose()?;
+            Ok((handle(state, request, options)?,))
         },
     )?;
     linker.allow_shadowing(true);
@@ -76,16 +84,13 @@ pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> 
     Ok(())
 }
 
-fn handle(
+/// Sends a request on its way.
+pub(super) fn handle(
     state: &mut State,
     request: Resource<HostOutgoingRequest>,
-    options: Option<Resource<RequestOptions>>,
+    options: Option<RequestOptions>,
 ) -> wasmtime::Result<Result<Resource<Sent>, ErrorCode>> {
-    let view = state.http();
-    let options = options
-        .map(|options| view.table.delete(options))
-        .transpose()?;
-    let request = view.table.delete(request)?;
+    let request = state.http().table.delete(request)?;
     let request = match into_http(request) {
         Ok(request) => request,
         Err(code) => return Ok(Err(code)),
@@ -145,7 +150,8 @@ fn into_http(request: HostOutgoingRequest) -> Result<Request<Body>, ErrorCode> {
     Ok(sent)
 }
 
-fn get(view: &mut WasiHttpCtxView<'_>, sent: &Resource<Sent>) -> wasmtime::Result<Got> {
+/// The answer, once it is there.
+pub(super) fn get(view: &mut WasiHttpCtxView<'_>, sent: &Resource<Sent>) -> wasmtime::Result<Got> {
     let sent = view.table.get_mut(sent)?;
     let answer = match std::mem::replace(sent, Sent::Taken) {
         Sent::Taken => return Ok(Some(Err(()))),

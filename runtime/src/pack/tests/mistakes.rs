@@ -19,7 +19,7 @@ Bad-Name = { default = 3 }
 [[trigger.http]]
 route = "/a/.../b"
 component = "nobody"
-executor = { type = "wagi" }
+executor = { type = "fpga" }
 
 [[trigger.fax]]
 topic = "x"
@@ -55,7 +55,7 @@ wasm = "x"
         (10, "`default` has to be a string, and is an integer"),
         (13, "the route"),
         (14, "names the component \"nobody\""),
-        (15, "no executor \"wagi\""),
+        (15, "no executor \"fpga\""),
         (17, "no trigger of the type \"fax\""),
         (20, "has a `component` and a `static_response`"),
         (

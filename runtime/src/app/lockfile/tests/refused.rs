@@ -36,7 +36,7 @@ fn twenty_mistakes_are_reported_together() {
             {"id": "t1", "trigger_type": "smtp", "trigger_config": {"component": "a"}},
             {"id": "t1", "trigger_type": "redis", "trigger_config": {"component": "nobody"}},
             {"id": "t3", "trigger_type": "http",
-             "trigger_config": {"component": "a", "route": "/.../x", "executor": {"type": "wagi"}}}
+             "trigger_config": {"component": "a", "route": "/.../x", "executor": {"type": "wagi", "entrypoint": "main"}}}
         ],
         "components": [
             {"id": "a", "source": {"digest": "sha256:short"},
@@ -72,7 +72,7 @@ fn twenty_mistakes_are_reported_together() {
 - trigger "t1" names the component "nobody", which the lockfile does not define; define it or correct the name
 - trigger "t1" has no address, and neither has metadata.triggers.redis; name the server in one of them
 - triggers[1].trigger_config.channel is missing, but is required
-- trigger "t3": the wagi executor is not supported by this version of catena; use the http executor
+- trigger "t3" gives the wagi executor the entrypoint "main", but catena runs only "_start"; leave it out
 - trigger "t3": the route "/.../x" has a wildcard that is not its last segment; only the end may be "/...""#
     );
 }
@@ -225,9 +225,9 @@ fn bad_triggers_are_refused() {
     );
     unmet(
         &format!("{config}/executor"),
-        json!({"type": "wagi", "argv": "x"}),
-        "trigger \"a-http-trigger\": the wagi executor is not supported by this version of \
-         catena; use the http executor",
+        json!({"type": "wagi", "argc": "x"}),
+        "trigger \"a-http-trigger\" sets triggers[0].trigger_config.executor.argc, which catena \
+         does not know; remove it or use a host that knows it",
     );
     unmet(
         &format!("{config}/executor"),

@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# Builds the guests in JavaScript and Python into target/guests. The tools have fixed versions and are installed once;
+# what is built already from the same sources is left alone.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+root=$PWD
+guests=$root/target/guests
+tools=$root/target/tools
+
+componentize_py=0.25.1
+spin_sdk=5.0.0
+
+# Whether $1 was last made from what the files $2... hold; notes that it is, once it is made.
+same() { [[ -e $1 && $(cat "$1.made" 2> /dev/null) == "$(sum "${@:2}")" ]]; }
+made() { sum "${@:2}" > "$1.made"; }
+sum() { cat "$@" | sha256sum; }
+
+javascript() {
+  local here=$root/test/guests/js modules=$tools/js
+  local inputs=("$here"/*.js* "$here"/build.mjs "$here"/wit/*.wit "$here"/wit/deps/*.wit)
+  if same "$guests/js/hello.wasm" "${inputs[@]}" && same "$guests/js/spin.wasm" "${inputs[@]}"; then
+    return
+  fi
+  echo "building the guests in JavaScript"
+  mkdir -p "$modules" "$guests/js"
+  cp -r "$here"/. "$modules"
+  cd "$modules"
+  npm ci --no-audit --no-fund --loglevel=error
+  node build.mjs "$guests/js/hello.wasm"
+  rm -f "$guests/js/spin.wasm" hello.js.buildData.json
+  # It says what went wrong, but exits with 0.
+  node_modules/.bin/j2w -i hello.js -o "$guests/js/spin.wasm"
+  test -s "$guests/js/spin.wasm"
+  made "$guests/js/hello.wasm" "${inputs[@]}"
+  made "$guests/js/spin.wasm" "${inputs[@]}"
+}
+
+python() {
+  local here=$root/test/guests/python
+  local inputs=("$here/hello.py" "$root/test/scripts/languages.sh")
+  if same "$guests/python/hello.wasm" "${inputs[@]}" && same "$guests/python/wasi.wasm" "${inputs[@]}"; then
+    return
+  fi
+  echo "building the guests in Python"
+  mkdir -p "$guests/python"
+  if ! [[ -x $tools/python/bin/componentize-py ]]; then
+    /usr/bin/python3 -m venv "$tools/python"
+    "$tools/python/bin/pip" install --quiet --disable-pip-version-check \
+      "componentize-py==$componentize_py" "spin-sdk==$spin_sdk"
+  fi
+  # componentize-py finds the SDK by the environment that is active.
+  export VIRTUAL_ENV=$tools/python PYTHONDONTWRITEBYTECODE=1
+  cd "$here"
+  local build=("$tools/python/bin/componentize-py" --quiet --world spin:up/http-trigger@4.1.0 componentize hello)
+  # All that Spin has, used or not; and no more of it than wasi:http.
+  "${build[@]}" --output "$guests/python/hello.wasm"
+  "${build[@]}" --intersect-world wasi:http/service@0.3.0 --output "$guests/python/wasi.wasm"
+  made "$guests/python/hello.wasm" "${inputs[@]}"
+  made "$guests/python/wasi.wasm" "${inputs[@]}"
+}
+
+(javascript)
+(python)

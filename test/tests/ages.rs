@@ -1,0 +1,114 @@
+//! Guests of every age: the release candidates of `wasi:http` from 2023, the HTTP interfaces of Spin's first SDKs, and
+//! CGI programs.
+
+use anyhow::Result;
+use catena_test::Catena;
+use http::StatusCode;
+
+#[tokio::test]
+async fn release_candidates_of_2023_answer_call_and_wait() -> Result<()> {
+    let app = Catena::app("ages")?.start().await?;
+    let mut client = app.http1().await?;
+    for (route, stamp) in [("/october", "2023-10-18"), ("/november", "2023-11-10")] {
+        let loud = client.post(route, "quiet").await?;
+        assert_eq!(loud.text(), "QUIET", "{route}");
+        assert_eq!(loud.header("x-candidate"), stamp);
+        let path = format!("{route}/call?http://hello.spin.internal/");
+        let called = client.get(&path).await?;
+        assert_eq!(called.text(), "200 Hello from catena\n", "{route}");
+        let path = format!("{route}/call?http://localhost/");
+        let denied = client.get(&path).await?.text();
+        assert!(denied.contains("HttpRequestDenied"), "{route}: {denied}");
+        let slept = client.get(&format!("{route}/sleep")).await?;
+        assert_eq!(slept.text(), "slept", "{route}");
+    }
+    let failed = client.get("/october/fail?").await?;
+    assert_eq!(failed.status, StatusCode::INTERNAL_SERVER_ERROR);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_http_interfaces_of_the_first_sdks() -> Result<()> {
+    let app = Catena::app("ages")?.start().await?;
+    let mut client = app.http1().await?;
+    let answer = client.get("/inbound/a?b=c").await?;
+    assert_eq!(answer.status, StatusCode::CREATED);
+    assert_eq!(answer.header("x-old"), "yes");
+    assert_eq!(answer.text(), "/inbound/a?b=c /a");
+    assert_eq!(client.post("/inbound/", "quiet").await?.text(), "QUIET");
+    for (asked, told) in [
+        (
+            "call?http://hello.spin.internal/",
+            "200 Hello from catena\n",
+        ),
+        ("post?/november", "200 SENT"),
+        ("call?http://localhost/", "HttpError::DestinationNotAllowed"),
+        ("call?http://", "HttpError::InvalidUrl"),
+        ("call?ftp://self/", "HttpError::InvalidUrl"),
+    ] {
+        let answer = client.get(&format!("/inbound/{asked}")).await?;
+        assert_eq!(answer.text(), told, "{asked}");
+    }
+    let nothing = client.get("/inbound/nothing?status=0").await?;
+    assert_eq!(nothing.status, StatusCode::INTERNAL_SERVER_ERROR);
+    Ok(())
+}
+
+#[tokio::test]
+async fn cgi_programs_see_their_request() -> Result<()> {
+    let app = Catena::app("cgi")?.start().await?;
+    let mut client = app.http1().await?;
+    let answer = client
+        .post("/module/a%20b?x=1&y=2", "what it reads")
+        .await?;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.header("x-from"), "cgi");
+    let text = answer.text();
+    for line in [
+        "argument 0: /module/a%20b",
+        "argument 1: x=1",
+        "argument 2: y=2",
+        "CONTENT_LENGTH=13",
+        "GATEWAY_INTERFACE=CGI/1.1",
+        "OWN=own",
+        "PATH_INFO=/a%20b",
+        "PATH_TRANSLATED=/a b",
+        "QUERY_STRING=x=1&y=2",
+        "REMOTE_ADDR=127.0.0.1",
+        "REQUEST_METHOD=POST",
+        "SCRIPT_NAME=/module",
+        "SERVER_PROTOCOL=HTTP/1.1",
+        "X_MATCHED_ROUTE=/module/...",
+        "X_RAW_COMPONENT_ROUTE=/module/...",
+        "input: what it reads",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} in {text}");
+    }
+    let text = client.get("/component/ada/x?k").await?.text();
+    for line in [
+        "argument 0: program",
+        "argument 1: k",
+        "argument 2: last",
+        "X_PATH_MATCH_NAME=ada",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} in {text}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn cgi_programs_say_how_they_answer() -> Result<()> {
+    let app = Catena::app("cgi")?.start().await?;
+    let mut client = app.http1().await?;
+    let moved = client.get("/module/moved").await?;
+    assert_eq!(moved.status, StatusCode::FOUND);
+    assert_eq!(moved.header("location"), "/elsewhere");
+    let gone = client.get("/component/a/gone").await?;
+    assert_eq!((gone.status, &*gone.text()), (StatusCode::GONE, "gone\n"));
+    for path in ["/module/nothing", "/module/trap"] {
+        let answer = client.get(path).await?;
+        assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR, "{path}");
+    }
+    assert_eq!(client.get("/module/").await?.status, StatusCode::OK);
+    Ok(())
+}
