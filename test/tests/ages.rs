@@ -42,12 +42,13 @@ async fn the_http_interfaces_of_the_first_sdks() -> Result<()> {
             "200 Hello from catena\n",
         ),
         ("post?/november", "200 SENT"),
-        ("call?http://localhost/", "HttpError::DestinationNotAllowed"),
-        ("call?http://", "HttpError::InvalidUrl"),
-        ("call?ftp://self/", "HttpError::InvalidUrl"),
+        ("call?http://localhost/", "destination-not-allowed"),
+        ("call?http://", "invalid-url"),
+        ("call?ftp://self/", "invalid-url"),
     ] {
         let answer = client.get(&format!("/inbound/{asked}")).await?;
-        assert_eq!(answer.text(), told, "{asked}");
+        let text = answer.text();
+        assert!(text.contains(told), "{asked}: {text}");
     }
     let nothing = client.get("/inbound/nothing?status=0").await?;
     assert_eq!(nothing.status, StatusCode::INTERNAL_SERVER_ERROR);
