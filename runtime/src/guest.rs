@@ -19,7 +19,6 @@ use wasmtime_wasi_http::p3::bindings::Service;
 
 use crate::call::{Call, CallError, CommandLine};
 use crate::engine::{Engine, InFlight, Ticker, plain, shares};
-use crate::host;
 use crate::host::stdio::Output;
 use crate::host::{Hooks, State};
 use crate::life::Life;

@@ -99,8 +99,6 @@ pub(crate) struct Granted {
     pub(crate) llm: Option<Arc<Llm>>,
     /// Who carries its traces, metrics and logs away.
     pub(crate) otel: Arc<Otel>,
-    /// Where it may connect.
-    pub(crate) network: Network,
     /// Its databases and brokers.
     pub(crate) clients: Clients,
     /// Its key-value stores.
@@ -160,7 +158,7 @@ impl Services {
         // Templates that cannot be resolved are told now.
         component_config(component, &self.values).map_err(|refusal| vec![refusal.to_string()])?;
         let network = Network::new(allowed, Arc::clone(&self.blocked));
-        let dialer = Dialer::new(network.clone(), Arc::clone(&self.trust), self.timeouts);
+        let dialer = Dialer::new(network, Arc::clone(&self.trust), self.timeouts);
         Ok(Granted {
             component: component.id.clone(),
             config: component.config.clone(),
@@ -169,7 +167,6 @@ impl Services {
             ai_models: component.ai_models.clone(),
             llm: self.llm.clone(),
             otel: Arc::clone(&self.otel),
-            network,
             clients: Clients::new(dialer),
             key_value: key_value::Access::new(
                 Arc::clone(&self.key_value),

@@ -36,7 +36,7 @@ pub(crate) struct Triggers {
 
 /// One place that events come from.
 enum Source {
-    Redis(redis::Redis),
+    Redis(Box<redis::Redis>),
     Mqtt(Box<mqtt::Mqtt>),
     Cron(Box<cron::Cron>),
     Sqs(Box<sqs::Sqs>),
@@ -135,7 +135,7 @@ impl Triggers {
             Some(place) => place,
             None => {
                 self.sources
-                    .push(Source::Redis(redis::Redis::new(address)?));
+                    .push(Source::Redis(Box::new(redis::Redis::new(address)?)));
                 self.sources.len() - 1
             }
         };

@@ -11,11 +11,15 @@ packages=(
   containerd runc containernetworking-plugins iproute2 busybox-static openssl curl ca-certificates strace
   # the servers that apps work with
   redis-server mosquitto postgresql mariadb-server
-  # the guests in JavaScript; python3-venv below is for those in Python too
-  nodejs npm
   # deploy/: the bundle, and what lints and renders it
   binutils patchelf shellcheck yamllint python3-venv
 )
+
+# For the guests in JavaScript; those in Python take python3-venv. Any Node.js will do that brings npm, and one that is
+# not Debian's cannot stand beside Debian's.
+if ! command -v npm > /dev/null; then
+  packages+=(nodejs npm)
+fi
 
 missing=()
 for package in "${packages[@]}"; do

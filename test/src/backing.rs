@@ -269,7 +269,6 @@ fn wait(ready: impl Fn() -> bool) -> Result<()> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests may panic")]
 mod tests {
     use super::*;
 

@@ -79,13 +79,6 @@ impl Catena {
         self
     }
 
-    /// Reads this runtime configuration (`--runtime-config`).
-    pub fn runtime_config(mut self, file: &Path) -> Self {
-        self.arguments.push("--runtime-config".into());
-        self.arguments.push(file.into());
-        self
-    }
-
     /// Keeps the files of stores and databases in this folder (`--state-dir`).
     pub fn state_dir(mut self, folder: &Path) -> Self {
         self.arguments.push("--state-dir".into());

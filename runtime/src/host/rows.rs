@@ -42,11 +42,14 @@ impl<R: Lower + Send + Sync + 'static, D> StreamProducer<D> for Rows<R> {
 }
 
 /// The stream of the rows, and the future that says whether it was all of them.
+type Given<R, E> = (StreamReader<R>, FutureReader<Result<(), E>>);
+
+/// Gives a guest rows while they come.
 pub(super) fn streamed<R, E, T>(
     store: &Accessor<T, Viewed>,
     rows: Streamed<R, E>,
     broken: fn(String) -> E,
-) -> wasmtime::Result<(StreamReader<R>, FutureReader<Result<(), E>>)>
+) -> wasmtime::Result<Given<R, E>>
 where
     R: Lower + Lift + Send + Sync + 'static,
     E: Lower + Lift + Send + Sync + 'static,

@@ -57,7 +57,7 @@ pub(crate) struct Stores(BTreeMap<String, Arc<Store>>);
 /// One store.
 pub(crate) enum Store {
     Sqlite(sqlite::Sqlite),
-    Redis(redis::Redis),
+    Redis(Box<redis::Redis>),
     Memory(memory::Memory),
 }
 
@@ -110,7 +110,7 @@ impl Stores {
                     Store::Sqlite(sqlite::Sqlite::new(file, label))
                 }
                 KeyValueStore::Redis { url } => match redis::Redis::new(label, url) {
-                    Ok(redis) => Store::Redis(redis),
+                    Ok(redis) => Store::Redis(Box::new(redis)),
                     Err(problem) => {
                         problems.push(format!("key_value_store.{label}: {problem}"));
                         continue;

@@ -6,6 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{Answer, Error, MAX_ANSWER, Page, add};
 
+/// A key, and its value where it has one.
+type Pair = (String, Option<Vec<u8>>);
+
 /// The most bytes of keys and values of one store.
 const MAX_BYTES: usize = 64 << 20;
 
@@ -67,10 +70,7 @@ impl Memory {
         page
     }
 
-    pub(super) fn get_many(
-        &self,
-        keys: Vec<String>,
-    ) -> Result<Vec<(String, Option<Vec<u8>>)>, Error> {
+    pub(super) fn get_many(&self, keys: Vec<String>) -> Result<Vec<Pair>, Error> {
         let values = self.values();
         let mut answer = Answer::default();
         let found = keys.into_iter().map(|key| {
