@@ -2,6 +2,7 @@
 //! time. A message `fail ..` is recorded and fails; `slow ..` is recorded, takes a second, and is
 //! recorded again.
 
+#![allow(clippy::too_many_arguments, reason = "the bindings are generated")]
 #![expect(missing_docs, reason = "bindings are generated")]
 
 use std::thread::sleep;

@@ -2,6 +2,7 @@
 //! same asynchronous exports; calls the component `record` each time. A message `fail ..` is recorded
 //! and fails.
 
+#![allow(clippy::too_many_arguments, reason = "the bindings are generated")]
 #![expect(missing_docs, reason = "bindings are generated")]
 
 use spin::cron::cron_types;
