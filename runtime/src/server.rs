@@ -147,7 +147,7 @@ pub struct Server {
     triggers: Triggers,
     otel: Arc<Otel>,
     /// What triggers trust.
-    authorities: Option<File>,
+    trust: Arc<Trust>,
     tracker: TaskTracker,
     threads: Threads,
 }
@@ -189,8 +189,6 @@ impl Server {
             first_byte: config.upstream_timeout,
             between_bytes: config.upstream_timeout,
         };
-        let authorities = ca_roots.as_ref().map(File::try_clone).transpose();
-        let authorities = authorities.context("sharing the certificate authorities")?;
         let trust = Arc::new(Trust::new(ca_roots));
         let blocked = &runtime_config.outbound_networking.block_networks;
         let blocked = BlockedNetworks::parse(blocked).map_err(LoadError::from_all)?;
@@ -237,7 +235,7 @@ impl Server {
             blocked,
             client: own_client,
             state_dir,
-            trust,
+            trust: Arc::clone(&trust),
             timeouts,
         });
         let services = services.map_err(|found| LoadError {
@@ -330,7 +328,7 @@ impl Server {
             dispatcher,
             triggers,
             otel: Arc::clone(services.otel()),
-            authorities,
+            trust,
             tracker,
             threads,
         })
@@ -413,7 +411,7 @@ impl Bound {
             dispatcher,
             triggers,
             otel,
-            authorities,
+            trust,
             tracker,
             threads,
         } = self.server;
@@ -457,7 +455,7 @@ impl Bound {
                         }
                     }
                 };
-                let events = triggers.run(Arc::clone(&dispatcher), authorities, told);
+                let events = triggers.run(Arc::clone(&dispatcher), trust, told);
                 let forever = async {
                     run_commands(&app, &dispatcher).await;
                     std::future::pending::<()>().await;

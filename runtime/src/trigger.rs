@@ -9,7 +9,6 @@
 //! A source that ends does not end the others, nor the application. At
 //! `shutdown` a source takes no more events; what is in flight is finished.
 
-use std::fs::File;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
@@ -19,6 +18,7 @@ use crate::app::variables::Values;
 use crate::app::{App, Trigger};
 use crate::call::{Call, CallError, ComponentIndex, Event};
 use crate::dispatch::Dispatcher;
+use crate::outbound::Trust;
 
 mod contact;
 mod cron;
@@ -46,8 +46,8 @@ enum Source {
 #[derive(Clone)]
 pub(crate) struct Wake {
     dispatcher: Arc<Dispatcher>,
-    /// The certificate authorities to trust, the system's where absent.
-    authorities: Option<Arc<File>>,
+    /// The certificate authorities to trust.
+    trust: Arc<Trust>,
 }
 
 impl Wake {
@@ -155,13 +155,10 @@ impl Triggers {
     pub(crate) async fn run(
         self,
         dispatcher: Arc<Dispatcher>,
-        authorities: Option<File>,
+        trust: Arc<Trust>,
         shutdown: CancellationToken,
     ) {
-        let wake = Wake {
-            dispatcher,
-            authorities: authorities.map(Arc::new),
-        };
+        let wake = Wake { dispatcher, trust };
         let mut running = JoinSet::new();
         for source in self.sources {
             running.spawn(source.run(wake.clone(), shutdown.clone()));

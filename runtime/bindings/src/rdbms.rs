@@ -8,7 +8,7 @@ pub mod v0 {
             import fermyon:spin/postgres;
             import fermyon:spin/mysql;
         }",
-        path: "wit/fermyon-spin-unversioned",
+        path: "wit/fermyon-spin",
         imports: { default: async | trappable },
     });
 

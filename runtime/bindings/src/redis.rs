@@ -4,7 +4,7 @@
 pub mod v0 {
     wasmtime::component::bindgen!({
         inline: "package catena:redis-v0; world imports { import fermyon:spin/redis; }",
-        path: "wit/fermyon-spin-unversioned",
+        path: "wit/fermyon-spin",
         imports: { default: async | trappable },
     });
 

@@ -40,12 +40,15 @@ impl Trust {
         client(self.authorities()?)
     }
 
+    /// The text of the file, for clients that read it themselves.
+    pub(crate) fn pem(&self) -> anyhow::Result<Option<Vec<u8>>> {
+        let pem = self.file.as_ref().map(whole).transpose();
+        pem.context("reading the file of certificate authorities")
+    }
+
     fn read(&self) -> anyhow::Result<Vec<CertificateDer<'static>>> {
-        let found = match &self.file {
-            Some(file) => {
-                let pem = whole(file).context("reading the file of certificate authorities")?;
-                parse(&pem).context("the file of certificate authorities")?
-            }
+        let found = match self.pem()? {
+            Some(pem) => parse(&pem).context("the file of certificate authorities")?,
             None => rustls_native_certs::load_native_certs().certs,
         };
         // One authority that rustls cannot read does not spoil the rest.

@@ -4,8 +4,6 @@
 //! said that it is to be left, the queue gives it to someone once more when its
 //! visibility timeout is over. Nothing is fetched that could not be begun with.
 
-use std::fs::File;
-use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
 use aws_config::imds::credentials::ImdsCredentialsProvider;
@@ -28,6 +26,7 @@ use super::work::Works;
 use crate::app::SqsTrigger;
 use crate::app::variables::Values;
 use crate::call::{ComponentIndex, Event, Message, SqsAttribute, SqsMessage, SqsValue};
+use crate::outbound::Trust;
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -122,7 +121,7 @@ impl Sqs {
 
     pub(super) async fn run(self, wake: Wake, shutdown: CancellationToken) {
         let mut contact = Contact::new(format!("sqs queue {}", self.queue));
-        let client = match self.client(wake.authorities.as_deref()) {
+        let client = match self.client(&wake.trust) {
             Ok(client) => client,
             Err(error) => {
                 tracing::error!("sqs queue {} cannot be asked: {error:#}", self.queue);
@@ -194,8 +193,8 @@ impl Sqs {
         }
     }
 
-    fn client(&self, authorities: Option<&File>) -> anyhow::Result<Client> {
-        let http = http(authorities)?;
+    fn client(&self, trust: &Trust) -> anyhow::Result<Client> {
+        let http = http(trust)?;
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT)
             .operation_attempt_timeout(ANSWER)
@@ -247,12 +246,9 @@ fn region_of(host: &str) -> Option<String> {
     rest.starts_with("amazonaws.com").then(|| region.to_owned())
 }
 
-fn http(authorities: Option<&File>) -> anyhow::Result<SharedHttpClient> {
+fn http(trust: &Trust) -> anyhow::Result<SharedHttpClient> {
     let mut store = TrustStore::default();
-    if let Some(file) = authorities {
-        // Others read the same open file, each from its own place.
-        let mut pem = vec![0; usize::try_from(file.metadata()?.len())?];
-        file.read_exact_at(&mut pem, 0)?;
+    if let Some(pem) = trust.pem()? {
         store = TrustStore::empty().with_pem_certificate(pem);
     }
     let context = TlsContext::builder().with_trust_store(store).build()?;

@@ -1,6 +1,7 @@
 //! Metrics of guests, as the collector takes them.
 
 use catena_bindings::otel::metrics::{self, MetricData, MetricNumber, Temporality};
+use catena_bindings::otel::types::KeyValue;
 use opentelemetry_proto::tonic::metrics::v1::exponential_histogram_data_point::Buckets;
 use opentelemetry_proto::tonic::metrics::v1::{self as proto, exemplar, number_data_point};
 
@@ -52,17 +53,8 @@ fn metric(metric: metrics::Metric) -> proto::Metric {
 
 fn gauge(gauge: metrics::Gauge) -> proto::Gauge {
     let (start, time) = (maybe_nanoseconds(gauge.start_time), nanoseconds(gauge.time));
-    let points = gauge
-        .data_points
-        .into_iter()
-        .map(|point| proto::NumberDataPoint {
-            attributes: attributes(point.attributes),
-            start_time_unix_nano: start,
-            time_unix_nano: time,
-            exemplars: point.exemplars.into_iter().map(exemplar).collect(),
-            value: Some(number(point.value)),
-            ..Default::default()
-        });
+    let points = gauge.data_points.into_iter();
+    let points = points.map(|one| point(start, time, one.attributes, one.exemplars, one.value));
     proto::Gauge {
         data_points: points.collect(),
     }
@@ -70,17 +62,8 @@ fn gauge(gauge: metrics::Gauge) -> proto::Gauge {
 
 fn sum(sum: metrics::Sum) -> proto::Sum {
     let (start, time) = (nanoseconds(sum.start_time), nanoseconds(sum.time));
-    let points = sum
-        .data_points
-        .into_iter()
-        .map(|point| proto::NumberDataPoint {
-            attributes: attributes(point.attributes),
-            start_time_unix_nano: start,
-            time_unix_nano: time,
-            exemplars: point.exemplars.into_iter().map(exemplar).collect(),
-            value: Some(number(point.value)),
-            ..Default::default()
-        });
+    let points = sum.data_points.into_iter();
+    let points = points.map(|one| point(start, time, one.attributes, one.exemplars, one.value));
     proto::Sum {
         data_points: points.collect(),
         aggregation_temporality: temporality(sum.temporality),
@@ -145,6 +128,23 @@ fn buckets(bucket: metrics::ExponentialBucket) -> Buckets {
     Buckets {
         offset: bucket.offset,
         bucket_counts: bucket.counts,
+    }
+}
+
+fn point(
+    start: u64,
+    time: u64,
+    own: Vec<KeyValue>,
+    exemplars: Vec<metrics::Exemplar>,
+    value: MetricNumber,
+) -> proto::NumberDataPoint {
+    proto::NumberDataPoint {
+        attributes: attributes(own),
+        start_time_unix_nano: start,
+        time_unix_nano: time,
+        exemplars: exemplars.into_iter().map(exemplar).collect(),
+        value: Some(number(value)),
+        ..Default::default()
     }
 }
 

@@ -29,7 +29,7 @@ mod bindings {
             }
         ",
         path: [
-            "../../../runtime/bindings/wit/fermyon-spin-unversioned",
+            "../../../runtime/bindings/wit/fermyon-spin",
             "../../../runtime/bindings/wit/fermyon-spin-2.0.0",
             "../../../runtime/bindings/wit/spin-postgres-3.0.0",
             "wit",

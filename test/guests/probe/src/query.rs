@@ -1,4 +1,4 @@
-//! What a test asks of the probe: a path and the pairs of its query, percent-decoded. A first segment that
+//! What a test asks of a guest: a path and the pairs of its query, percent-decoded. A first segment that
 //! begins with `~` belongs to the route (`/~name/...`) and is no part of the question.
 
 /// A request's path and query.
