@@ -17,28 +17,35 @@ sum() { cat "$@" | sha256sum; }
 
 javascript() {
   local here=$root/test/guests/js modules=$tools/js
-  local inputs=("$here"/*.js* "$here"/build.mjs "$here"/wit/*.wit "$here"/wit/deps/*.wit)
-  if same "$guests/js/hello.wasm" "${inputs[@]}" && same "$guests/js/spin.wasm" "${inputs[@]}"; then
+  local inputs=("$here"/*.js* "$here"/build.mjs "$here"/spin/*.wit "$here"/wit/*.wit "$here"/wit/deps/*.wit)
+  if same "$guests/js/hello.wasm" "${inputs[@]}" && same "$guests/js/spin.wasm" "${inputs[@]}" &&
+    same "$guests/js/spin-2024.wasm" "${inputs[@]}"; then
     return
   fi
   echo "building the guests in JavaScript"
   mkdir -p "$modules" "$guests/js"
   cp -r "$here"/. "$modules"
   cd "$modules"
-  npm ci --no-audit --no-fund --loglevel=error
+  # The scripts of these packages only fetch what is not used here.
+  npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
   node build.mjs "$guests/js/hello.wasm"
-  rm -f "$guests/js/spin.wasm" hello.js.buildData.json
-  # It says what went wrong, but exits with 0.
-  node_modules/.bin/j2w -i hello.js -o "$guests/js/spin.wasm"
+  node node_modules/esbuild/bin/esbuild spin.js --bundle --format=esm --external:fermyon:* \
+    --log-level=warning --outfile=bundled.js
+  # One source by Spin's build tools and by those of 2024, whose world is all that Spin had then. The former say what
+  # went wrong, but exit with 0.
+  rm -f "$guests/js/spin.wasm" bundled.js.buildData.json
+  node node_modules/@spinframework/build-tools/dist/index.js -i bundled.js -o "$guests/js/spin.wasm"
   test -s "$guests/js/spin.wasm"
+  node node_modules/@fermyon/spin-sdk/bin/j2w.mjs -i bundled.js -o "$guests/js/spin-2024.wasm" --trigger-type spin-http
   made "$guests/js/hello.wasm" "${inputs[@]}"
   made "$guests/js/spin.wasm" "${inputs[@]}"
+  made "$guests/js/spin-2024.wasm" "${inputs[@]}"
 }
 
 python() {
   local here=$root/test/guests/python
-  local inputs=("$here/hello.py" "$root/test/scripts/languages.sh")
-  if same "$guests/python/hello.wasm" "${inputs[@]}" && same "$guests/python/wasi.wasm" "${inputs[@]}"; then
+  local inputs=("$here"/*.py "$root/test/scripts/languages.sh")
+  if same "$guests/python/hello.wasm" "${inputs[@]}" && same "$guests/python/spin.wasm" "${inputs[@]}"; then
     return
   fi
   echo "building the guests in Python"
@@ -51,12 +58,12 @@ python() {
   # componentize-py finds the SDK by the environment that is active.
   export VIRTUAL_ENV=$tools/python PYTHONDONTWRITEBYTECODE=1
   cd "$here"
-  local build=("$tools/python/bin/componentize-py" --quiet --world spin:up/http-trigger@4.1.0 componentize hello)
-  # All that Spin has, used or not; and no more of it than wasi:http.
-  "${build[@]}" --output "$guests/python/hello.wasm"
-  "${build[@]}" --intersect-world wasi:http/service@0.3.0 --output "$guests/python/wasi.wasm"
+  local build=("$tools/python/bin/componentize-py" --quiet --world spin:up/http-trigger@4.1.0 componentize)
+  # No more than wasi:http; and all that Spin has, used or not.
+  "${build[@]}" hello --intersect-world wasi:http/service@0.3.0 --output "$guests/python/hello.wasm"
+  "${build[@]}" spin --output "$guests/python/spin.wasm"
   made "$guests/python/hello.wasm" "${inputs[@]}"
-  made "$guests/python/wasi.wasm" "${inputs[@]}"
+  made "$guests/python/spin.wasm" "${inputs[@]}"
 }
 
 (javascript)
