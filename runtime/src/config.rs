@@ -12,10 +12,12 @@ use std::time::Duration;
 use crate::engine::Limits;
 
 mod guest;
+mod reuse;
 mod runtime;
 mod values;
 
 pub use guest::{GuestEnv, GuestVolumes, VolumeEntry, mount_point};
+pub use reuse::ReuseInstances;
 pub(crate) use runtime::read_block;
 pub use runtime::{
     ClientTls, KeyValueStore, LlmApi, LlmCompute, OutboundHttp, OutboundNetworking, RuntimeConfig,
@@ -33,6 +35,8 @@ pub struct Config {
     /// `CATENA_INSTANCE_USES`: how many requests one instance of a component
     /// that allows it serves before it is replaced, 1000 by default.
     pub instance_uses: u32,
+    /// `CATENA_REUSE_INSTANCES`: the components of `wasi:http` 0.2 that allow it too, none by default.
+    pub reuse_instances: ReuseInstances,
     /// `CATENA_CHAIN_DEPTH`: how deep chained calls may nest, 32 by default.
     pub chain_depth: u32,
     /// `CATENA_RESPONSE_TIMEOUT`: to the head of a guest's response, and for its
@@ -72,6 +76,7 @@ impl Default for Config {
             listen: SocketAddr::from(([0, 0, 0, 0], 80)),
             limits: Limits::default(),
             instance_uses: 1000,
+            reuse_instances: ReuseInstances::default(),
             chain_depth: 32,
             response_timeout: Some(Duration::from_secs(60)),
             max_connections: 10_000,
@@ -113,6 +118,13 @@ impl Config {
         }
     }
 
+    /// What one variable asks for, for those who must know before all of them are sound; the default where it cannot
+    /// be understood, which [`Config::from_env`] tells.
+    pub fn of(env: &[(String, String)], name: &str) -> Self {
+        let own = env.iter().filter(|(other, _)| other == name);
+        Self::from_env(&own.cloned().collect::<Vec<_>>()).unwrap_or_default()
+    }
+
     fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
         match name {
             "SPIN_HTTP_LISTEN_ADDR" => {
@@ -134,6 +146,7 @@ impl Config {
             "CATENA_INSTANCE_USES" => {
                 self.instance_uses = positive(name, value, "a number of requests")?;
             }
+            "CATENA_REUSE_INSTANCES" => self.reuse_instances = ReuseInstances::parse(name, value)?,
             "CATENA_CHAIN_DEPTH" => {
                 self.chain_depth = positive(name, value, "a number of calls")?;
             }
@@ -179,9 +192,10 @@ impl Config {
 /// 4 GiB of addresses for each of two memories an instance, in 2^46 bytes.
 const MAX_INSTANCES: u32 = 8000;
 
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 16] = [
     "CATENA_MAX_INSTANCES",
     "CATENA_INSTANCE_USES",
+    "CATENA_REUSE_INSTANCES",
     "CATENA_CHAIN_DEPTH",
     "CATENA_RESPONSE_TIMEOUT",
     "CATENA_MAX_CONNECTIONS",

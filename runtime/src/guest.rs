@@ -2,20 +2,20 @@
 //!
 //! Every call gets a fresh instance in its own store, but for `wasi:http`
 //! 0.3 and later, whose interface lets an instance answer one request after
-//! another: such an instance goes back to the guest's shelf when it is done.
+//! another, and for components of 0.2 that are said to stand it: such an
+//! instance goes back to the guest's shelf when it is done ([`shelf`]).
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use wasmtime::Store;
 use wasmtime::component::{Component, Linker};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
-use wasmtime_wasi_http::p3::bindings::Service;
 
 use crate::call::{Call, CallError, CommandLine};
 use crate::engine::{Engine, InFlight, Ticker, plain, shares};
@@ -26,11 +26,10 @@ use crate::outbound::Outbound;
 use crate::service::Granted;
 
 mod exports;
+mod shelf;
 
 pub(crate) use exports::{CommandExport, Exports, HttpExport, RedisExport, exports, wanted};
-
-/// How long an idle instance waits on the shelf for its next request.
-const SHELF_LIFE: Duration = Duration::from_secs(10);
+pub(crate) use shelf::{Handler, Reusable};
 
 /// How long a chained request waits for an instance.
 const CHAINED_WAIT: Duration = Duration::from_secs(1);
@@ -77,6 +76,9 @@ pub(crate) struct GuestInput<'a> {
     pub(crate) granted: Granted,
     /// The arguments of a command that answers requests by the wagi executor.
     pub(crate) wagi: Option<String>,
+    /// Whether its instances may answer one request after another although they
+    /// are of `wasi:http` 0.2.
+    pub(crate) reuse: bool,
 }
 
 /// A folder of the container's that components see beside their files. Of two
@@ -107,17 +109,11 @@ pub(crate) struct Guest {
     granted: Arc<Granted>,
     /// The arguments of a command that answers requests by the wagi executor.
     pub(crate) wagi: Option<String>,
+    /// Whether instances of `wasi:http` 0.2 go to the shelf.
+    pub(crate) reuse: bool,
     shelf: Mutex<Vec<Reusable>>,
     /// Stands in for the life of an instance that has nothing to do.
     idle: Arc<Life>,
-}
-
-/// An instance between two requests.
-pub(crate) struct Reusable {
-    pub(crate) instance: Instance,
-    pub(crate) service: Service,
-    uses: u32,
-    since: Instant,
 }
 
 /// A store and what must live as long as it.
@@ -161,6 +157,7 @@ impl Guest {
             outbound: Arc::new(input.outbound),
             granted: Arc::new(input.granted),
             wagi: input.wagi,
+            reuse: input.reuse,
             shelf: Mutex::new(Vec::new()),
             idle: Arc::default(),
         })
@@ -293,54 +290,5 @@ impl Guest {
                 .with_context(|| format!("opening the component's folder {path}"))?;
         }
         Ok(wasi)
-    }
-
-    /// An instance from the shelf, the one used last.
-    pub(crate) fn take_reusable(&self) -> Option<Reusable> {
-        self.shelf().pop()
-    }
-
-    /// Puts an instance back unless it has served often enough, or its place is
-    /// wanted for another.
-    pub(crate) fn put_reusable(&self, mut reusable: Reusable) {
-        reusable.uses += 1;
-        let wanted = self.commons.waiting.load(Ordering::SeqCst) > 0;
-        if reusable.uses < self.commons.max_uses && !wanted {
-            reusable.instance.store.data_mut().hooks.life = Arc::clone(&self.idle);
-            reusable.since = Instant::now();
-            self.shelf().push(reusable);
-        }
-    }
-
-    /// Lets go of all idle instances, to make room for others.
-    pub(crate) fn clear_shelf(&self) {
-        let idle = std::mem::take(&mut *self.shelf());
-        drop(idle);
-    }
-
-    /// Lets go of instances that nobody has used for a while.
-    pub(crate) fn trim_shelf(&self) {
-        let expired: Vec<Reusable> = {
-            let mut shelf = self.shelf();
-            let keep = shelf.partition_point(|one| one.since.elapsed() > SHELF_LIFE);
-            shelf.drain(..keep).collect()
-        };
-        drop(expired);
-    }
-
-    fn shelf(&self) -> std::sync::MutexGuard<'_, Vec<Reusable>> {
-        // Nothing that can panic runs under this lock.
-        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Reusable {
-    pub(crate) fn new(instance: Instance, service: Service) -> Self {
-        Self {
-            instance,
-            service,
-            uses: 0,
-            since: Instant::now(),
-        }
     }
 }

@@ -1,9 +1,12 @@
 //! What guests import: the one list of host interfaces, and the state in a
 //! store that they work on.
 
+use std::any::Any;
 use std::sync::Arc;
 
 use wasmtime::component::{HasData, Linker, ResourceTable};
+use wasmtime_wasi::filesystem::Descriptor;
+use wasmtime_wasi::p2::{DynInputStream, DynOutputStream, DynPollable};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
@@ -85,6 +88,7 @@ impl State {
                 used: 0,
                 last: 0,
                 max: max_memory,
+                refused: false,
             },
             granted,
             places: Places::default(),
@@ -99,6 +103,27 @@ impl State {
             granted: &self.granted,
             places: &mut self.places,
         }
+    }
+
+    /// How many handles the guest has, beside those of which a libc keeps some for
+    /// good: standard streams, folders and what tells when these are ready.
+    ///
+    /// Of a request nothing is missed by that: the stream of a body is a child of
+    /// the body and what tells that something is ready a child of that, and none
+    /// can go before its children.
+    pub(crate) fn handles(&mut self) -> usize {
+        let counts = |entry: &&mut (dyn Any + Send)| {
+            !(entry.is::<DynInputStream>()
+                || entry.is::<DynOutputStream>()
+                || entry.is::<DynPollable>()
+                || entry.is::<Descriptor>())
+        };
+        self.table.iter_mut().filter(counts).count()
+    }
+
+    /// Whether the guest has ever wanted more memory than it may have.
+    pub(crate) fn was_refused_memory(&self) -> bool {
+        self.memory.refused
     }
 
     /// What bounds the memory of this instance, over all its linear memories.
@@ -162,6 +187,7 @@ struct MemoryLimit {
     /// What the last growth added, taken back when it fails after all.
     last: usize,
     max: usize,
+    refused: bool,
 }
 
 impl wasmtime::ResourceLimiter for MemoryLimit {
@@ -174,12 +200,14 @@ impl wasmtime::ResourceLimiter for MemoryLimit {
         let more = desired.saturating_sub(current);
         let used = self.used.saturating_add(more);
         let fits = used <= self.max;
+        self.refused |= !fits;
         self.last = if fits { more } else { 0 };
         self.used = if fits { used } else { self.used };
         Ok(fits)
     }
 
     fn memory_grow_failed(&mut self, _error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.refused = true;
         self.used -= std::mem::take(&mut self.last);
         Ok(())
     }

@@ -10,7 +10,7 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Wake, Waker, ready};
 use std::time::{Duration, Instant};
@@ -40,6 +40,8 @@ pub(crate) struct Life {
     outcome: AtomicU8,
     errands: Mutex<Vec<Errand>>,
     has_errands: AtomicBool,
+    /// Errands that are not done.
+    out: AtomicUsize,
     woken: AtomicBool,
     polling: AtomicBool,
     driver: AtomicWaker,
@@ -68,6 +70,7 @@ impl Life {
 
     /// Has `errand` done beside the guest.
     pub(crate) fn send_out(&self, errand: Errand) {
+        self.out.fetch_add(1, Ordering::Relaxed);
         self.errands
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -76,8 +79,19 @@ impl Life {
         self.wake_driver();
     }
 
+    /// Whether something that the guest sent out for is not done.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.out.load(Ordering::Relaxed) > 0
+    }
+
     fn take_errands(&self) -> Vec<Errand> {
         std::mem::take(&mut *self.errands.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn poll_errands(&self, running: &mut FuturesUnordered<Errand>, cx: &mut Context<'_>) {
+        while let Poll::Ready(Some(())) = running.poll_next_unpin(cx) {
+            self.out.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     fn wake_driver(&self) {
@@ -160,10 +174,10 @@ impl<E> Driver<E> {
             let errands = self.life.take_errands();
             let running = self.running.get_or_insert_default();
             running.extend(errands);
-            while let Poll::Ready(Some(())) = running.poll_next_unpin(&mut cx) {}
+            self.life.poll_errands(running, &mut cx);
         }
         if let Some(running) = &mut self.running {
-            while let Poll::Ready(Some(())) = running.poll_next_unpin(&mut cx) {}
+            self.life.poll_errands(running, &mut cx);
             if running.is_empty() && !self.life.has_errands.load(Ordering::Acquire) {
                 self.running = None;
             }

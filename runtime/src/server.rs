@@ -19,7 +19,7 @@ use std::sync::atomic::AtomicUsize;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -269,7 +269,7 @@ impl Server {
                 let compiled = engine
                     .load(&input.code)
                     .with_context(|| format!("loading component {:?}", component.id))?;
-                Guest::new(
+                let guest = Guest::new(
                     GuestInput {
                         id: &component.id,
                         component: &compiled,
@@ -280,9 +280,18 @@ impl Server {
                         outbound: Outbound::new(Arc::clone(&upstreams), &component.id, allowed),
                         granted,
                         wagi: app.wagi(&component.id).map(ToOwned::to_owned),
+                        reuse: config.reuse_instances.means(&component.id),
                     },
                     Arc::clone(&commons),
-                )
+                )?;
+                if config.reuse_instances.names(&guest.id) && !guest.exports.answer_again() {
+                    bail!(
+                        "CATENA_REUSE_INSTANCES names the component {:?}, which does not export \
+                         wasi:http/incoming-handler@0.2; take its id out",
+                        guest.id
+                    );
+                }
+                anyhow::Ok(guest)
             })();
             match guest {
                 Ok(guest) => guests.push(Arc::new(guest)),

@@ -102,9 +102,7 @@ impl Mount {
 /// What the environment asks for; nothing where that cannot be understood, which the reading of all
 /// settings tells.
 pub(crate) fn asked(env: &[(String, String)]) -> GuestVolumes {
-    let own = env.iter().filter(|(name, _)| name == NAME);
-    let config = Config::from_env(&own.cloned().collect::<Vec<_>>());
-    config.map_or_else(|_| GuestVolumes::default(), |config| config.guest_volumes)
+    Config::of(env, NAME).guest_volumes
 }
 
 /// What the components called `components` see of `mounts`.

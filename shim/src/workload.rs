@@ -157,6 +157,7 @@ pub(crate) fn check(
 ) -> Result<Vec<Grant>, LoadError> {
     let app = &image.app;
     let volumes = volumes::grants(&volumes::asked(around.env), around.mounts, around.named);
+    let reused = Config::of(around.env, "CATENA_REUSE_INSTANCES").reuse_instances;
     let runtime_config = match around.runtime_config {
         Some(path) => inside::runtime_config(around.files, path),
         None => Ok(RuntimeConfig::default()),
@@ -168,6 +169,7 @@ pub(crate) fn check(
     });
     let problems = [
         Config::from_env(around.env).err(),
+        Some(reused.unknown(around.named)),
         volumes.as_ref().err().cloned(),
         runtime_config.as_ref().err().cloned(),
         sources

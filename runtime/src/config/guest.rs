@@ -175,7 +175,7 @@ pub fn mount_point(path: &str) -> Result<String, String> {
 }
 
 /// The entries of a list; none for the words `none` and `all` where they stand alone.
-fn items<'a>(name: &str, value: &'a str) -> Result<Vec<&'a str>, String> {
+pub(super) fn items<'a>(name: &str, value: &'a str) -> Result<Vec<&'a str>, String> {
     if ["none", "all"].contains(&value.trim()) {
         return Ok(Vec::new());
     }

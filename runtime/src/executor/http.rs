@@ -29,7 +29,7 @@ use super::streaming::{After, streaming};
 use super::{inbound, wagi};
 use crate::body::Body;
 use crate::call::{Call, CallError, Origin};
-use crate::guest::{Guest, HttpExport, Reusable};
+use crate::guest::{Guest, Handler, HttpExport, Reusable};
 use crate::life::{Driver, Life, Work};
 
 /// Where a guest at work puts its answer.
@@ -155,27 +155,52 @@ fn start(guest: &Arc<Guest>, work: HttpWork) -> (Driver<CallError>, Head, Arc<Li
     (Driver::new(work, Arc::clone(&life)), head, life)
 }
 
+/// The instance that answers a request: an idle one where the guest has one,
+/// else a fresh one.
+async fn instance(
+    guest: &Guest,
+    call: Arc<dyn Call>,
+    depth: u32,
+    life: &Arc<Life>,
+) -> Result<Reusable, CallError> {
+    if let Some(mut idle) = guest.take_reusable() {
+        idle.begin(call, depth, life);
+        return Ok(idle);
+    }
+    let permit = guest.permit(depth).await?;
+    let mut instance = guest.instance(permit, call, depth, Arc::clone(life), None)?;
+    let store = &mut instance.store;
+    let handler = match &guest.exports.http {
+        Some(HttpExport::Second(pre)) => pre.instantiate_async(store).await.map(Handler::Second),
+        Some(HttpExport::Third(pre)) => pre.instantiate_async(store).await.map(Handler::Third),
+        Some(HttpExport::Inbound(_)) | None => {
+            return Err(guest.unavailable("it does not export wasi:http"));
+        }
+    };
+    let handler = handler.map_err(|error| guest.unavailable(format!("{error:#}")))?;
+    Ok(Reusable::new(instance, handler))
+}
+
 async fn run_p2(
     guest: Arc<Guest>,
     work: HttpWork,
     answer: Answer,
     life: Arc<Life>,
 ) -> Result<(), CallError> {
-    let Some(HttpExport::Second(pre)) = &guest.exports.http else {
+    let _in_flight = guest.enter();
+    let trap = |error: wasmtime::Error| failed(&guest, format!("{error:?}"));
+    let mut reusable = instance(&guest, work.call, work.origin.depth(), &life).await?;
+    // Declared after the instance: it must be dropped before it.
+    let guard = life.guard();
+    let Reusable {
+        instance,
+        handler: Handler::Second(proxy),
+        ..
+    } = &mut reusable
+    else {
         return Ok(());
     };
-    let depth = work.origin.depth();
-    let _in_flight = guest.enter();
-    let permit = guest.permit(depth).await?;
-    let mut instance = guest.instance(permit, work.call, depth, Arc::clone(&life), None)?;
     let store = &mut instance.store;
-    // Declared after the instance: it must be dropped before it.
-    let _guard = life.guard();
-    let trap = |error: wasmtime::Error| failed(&guest, format!("{error:?}"));
-    let proxy = pre
-        .instantiate_async(&mut *store)
-        .await
-        .map_err(|error| guest.unavailable(format!("{error:#}")))?;
     let request = store
         .data_mut()
         .http()
@@ -195,6 +220,10 @@ async fn run_p2(
         .await
         .map_err(trap)?;
     life.finish();
+    drop(guard);
+    if guest.reuse && reusable.is_as_new(&life) {
+        guest.put_reusable(reusable);
+    }
     Ok(())
 }
 
@@ -204,34 +233,18 @@ async fn run_p3(
     answer: Answer,
     life: Arc<Life>,
 ) -> Result<(), CallError> {
-    let depth = work.origin.depth();
     let _in_flight = guest.enter();
     let trap = |error: wasmtime::Error| failed(&guest, format!("{error:?}"));
-    let mut reusable = match guest.take_reusable() {
-        Some(mut reusable) => {
-            let hooks = &mut reusable.instance.store.data_mut().hooks;
-            hooks.depth = depth;
-            hooks.call = work.call;
-            hooks.life = Arc::clone(&life);
-            reusable
-        }
-        None => {
-            let Some(HttpExport::Third(pre)) = &guest.exports.http else {
-                return Ok(());
-            };
-            let permit = guest.permit(depth).await?;
-            let mut instance = guest.instance(permit, work.call, depth, Arc::clone(&life), None)?;
-            let service = pre
-                .instantiate_async(&mut instance.store)
-                .await
-                .map_err(|error| guest.unavailable(format!("{error:#}")))?;
-            Reusable::new(instance, service)
-        }
-    };
+    let mut reusable = instance(&guest, work.call, work.origin.depth(), &life).await?;
     let guard = life.guard();
     let Reusable {
-        instance, service, ..
-    } = &mut reusable;
+        instance,
+        handler: Handler::Third(service),
+        ..
+    } = &mut reusable
+    else {
+        return Ok(());
+    };
     let request = work.request;
     instance
         .store

@@ -77,6 +77,15 @@ impl Exports {
         }
     }
 
+    /// Whether one instance can answer several requests: by 0.3 it always may, by
+    /// 0.2 where that is asked for.
+    pub(crate) fn answer_again(&self) -> bool {
+        matches!(
+            self.http,
+            Some(HttpExport::Second(_) | HttpExport::Third(_))
+        )
+    }
+
     fn is_empty(&self) -> bool {
         let kinds = ["http", "redis", "mqtt", "cron", "sqs", "command"];
         !kinds.iter().any(|kind| self.takes(kind))

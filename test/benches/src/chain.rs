@@ -52,13 +52,21 @@ pub(crate) fn run(runtime: &Runtime, goals: &mut Goals) -> Result<()> {
         "hop adds CPU µs",
     ]);
     let versions = [
-        ("0.2", "probe", "hello", Floor::fresh()?),
-        ("0.3", "probe_p3", "hello_p3", Floor::reused()?),
+        ("0.2", "probe", "hello", "none", Some(Floor::fresh()?)),
+        ("0.2 reused", "probe", "hello", "all", None),
+        (
+            "0.3",
+            "probe_p3",
+            "hello_p3",
+            "none",
+            Some(Floor::reused()?),
+        ),
     ];
-    for (version, probe, hello, floor) in versions {
+    for (version, probe, hello, reused, floor) in versions {
         let app = APP.replace("PROBE", probe).replace("HELLO", hello);
         let packed = Packed::text(&app, Form::Rootfs)?;
-        let server = Side::catena(runtime, "hop", Catena::image(packed.path()))?;
+        let run = Catena::image(packed.path()).env("CATENA_REUSE_INSTANCES", reused);
+        let server = Side::catena(runtime, "hop", run)?;
         let call = |url: String| format!("/~a/call?url={}", encode(&url));
         let mut sides = [
             server.at("A alone", "/~a/count".to_owned()),
@@ -69,7 +77,6 @@ pub(crate) fn run(runtime: &Runtime, goals: &mut Goals) -> Result<()> {
             ),
         ];
         alternate(&mut sides, ROUNDS, 1, DURATION)?;
-        let (took, busy) = floor.measure(runtime)?;
         let [alone, memory, loopback] = &sides;
         let added = |side: &Side| {
             side.compared(alone, |with, without| with.served.p50 - without.served.p50)
@@ -88,14 +95,17 @@ pub(crate) fn run(runtime: &Runtime, goals: &mut Goals) -> Result<()> {
             }
             table.row(row);
         }
-        table.row([
-            format!("{version}, B by wasmtime alone"),
-            format!("{took:.0}"),
-            format!("{busy:.1}"),
-            String::new(),
-            String::new(),
-            String::new(),
-        ]);
+        if let Some(floor) = floor {
+            let (took, busy) = floor.measure(runtime)?;
+            table.row([
+                format!("{version}, B by wasmtime alone"),
+                format!("{took:.0}"),
+                format!("{busy:.1}"),
+                String::new(),
+                String::new(),
+                String::new(),
+            ]);
+        }
         let what = format!("{version} hop in memory of the hop over loopback, p50");
         goals.at_most(what, added(memory) / added(loopback), 1.0 / 3.0, "");
         goals.at_most(

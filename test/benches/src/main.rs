@@ -5,7 +5,7 @@
 //! steadier figure. Processes of idle priority keep the cores awake meanwhile.
 //!
 //! ```text
-//! bench [throughput] [chain] [startup] [requests] [memory] [node] [density]     all, where none is named
+//! bench [throughput] [chain] [startup] [requests] [memory] [node] [density] [languages]     all, where none is named
 //! bench hyper | counted GUEST | spin                           roles that it starts itself
 //! ```
 
@@ -17,6 +17,7 @@ mod cost;
 mod counted;
 mod density;
 mod floor;
+mod languages;
 mod load;
 mod native;
 mod node;
@@ -35,7 +36,7 @@ use table::Goals;
 #[global_allocator]
 static ALLOCATOR: counted::Counting = counted::Counting;
 
-const PARTS: [&str; 7] = [
+const PARTS: [&str; 8] = [
     "throughput",
     "chain",
     "startup",
@@ -43,6 +44,7 @@ const PARTS: [&str; 7] = [
     "memory",
     "node",
     "density",
+    "languages",
 ];
 
 fn main() -> Result<()> {
@@ -95,6 +97,9 @@ fn measure(parts: &[&str]) -> Result<()> {
     }
     if wanted("density") {
         density::run(&mut goals)?;
+    }
+    if wanted("languages") {
+        languages::run(&runtime)?;
     }
     goals.print();
     Ok(())

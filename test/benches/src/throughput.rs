@@ -15,11 +15,11 @@ const CONNECTIONS: [usize; 3] = [1, 16, 64];
 const ROUNDS: usize = 7;
 const DURATION: Duration = Duration::from_millis(1000);
 
-/// Positions of the sides that are always there; those of wasmtime follow.
+/// Positions of sides that are always there; 0.2 reused follows, and then those of wasmtime.
 const HYPER: usize = 0;
 const FRESH: usize = 1;
 const REUSED: usize = 2;
-const WASMTIME_FRESH: usize = 3;
+const WASMTIME_FRESH: usize = 4;
 
 /// Runs it.
 pub(crate) fn run(runtime: &Runtime, goals: &mut Goals) -> Result<()> {
@@ -34,6 +34,11 @@ pub(crate) fn run(runtime: &Runtime, goals: &mut Goals) -> Result<()> {
             runtime,
             "catena 0.3, reused instances",
             Catena::app("hello-p3")?,
+        )?,
+        Side::catena(
+            runtime,
+            "catena 0.2, reused instances",
+            Catena::app("hello")?.env("CATENA_REUSE_INSTANCES", "all"),
         )?,
     ];
     if let Some(wasmtime) = std::env::var_os("WASMTIME") {

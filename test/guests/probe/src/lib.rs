@@ -74,6 +74,8 @@ impl wasip2::exports::http::incoming_handler::Guest for Probe {
                 std::thread::sleep(Duration::from_millis(query.number("ms", 0)));
             }
             "/unfinished" => misbehave::unfinished(out),
+            "/leak" => misbehave::leak(&request, out, &query),
+            "/send-off" => misbehave::send_off(out, &query),
             "/exit" => std::process::exit(i32::try_from(query.number("code", 0)).unwrap_or(1)),
             path if path.starts_with("/missing") => respond_not_found(out, path),
             // Any other path reports the request.

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use guest_http::{fields, respond, respond_text};
-use wasip2::http::types::ResponseOutparam;
+use guest_http::{Call, fields, respond, respond_text};
+use wasip2::clocks::monotonic_clock::subscribe_duration;
+use wasip2::http::types::{Fields, IncomingRequest, Method, ResponseOutparam};
 
 use crate::query::Query;
 
@@ -52,4 +53,23 @@ pub(crate) fn unfinished(out: ResponseOutparam) {
     let writer = respond(out, 200, fields(&[("content-type", "text/plain")]));
     _ = writer.write(b"half of ");
     drop(writer);
+}
+
+/// Answers, and keeps a handle for ever: its own headers, the request's body, or a timer.
+pub(crate) fn leak(request: &IncomingRequest, out: ResponseOutparam, query: &Query) {
+    match query.get("what").expect("what to leak") {
+        "headers" => std::mem::forget(Fields::new()),
+        "body" => std::mem::forget(request.consume()),
+        "timer" => std::mem::forget(subscribe_duration(1)),
+        other => panic!("{other} cannot be leaked"),
+    }
+    respond_text(out, 200, "text/plain", "leaked\n");
+}
+
+/// Calls `url`, and answers and returns without waiting for anything.
+pub(crate) fn send_off(out: ResponseOutparam, query: &Query) {
+    let url = query.get("url").expect("a url");
+    let call = Call::start(Method::Get, url, Fields::new());
+    respond_text(out, 200, "text/plain", "sent off\n");
+    drop(call);
 }
