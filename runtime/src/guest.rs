@@ -15,6 +15,7 @@ use anyhow::{Context, bail};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use wasmtime::Store;
 use wasmtime::component::{Component, Linker};
+use wasmtime_wasi::sockets::WasiSocketsCtx;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 
 use crate::call::{Call, CallError, CommandLine};
@@ -107,6 +108,8 @@ pub(crate) struct Guest {
     volumes: Vec<Arc<Volume>>,
     outbound: Arc<Outbound>,
     granted: Arc<Granted>,
+    /// What allows its sockets something, if anything does.
+    sockets: Option<WasiSocketsCtx>,
     /// The arguments of a command that answers requests by the wagi executor.
     pub(crate) wagi: Option<String>,
     /// Whether instances of `wasi:http` 0.2 go to the shelf.
@@ -155,6 +158,7 @@ impl Guest {
             files: input.files,
             volumes: input.volumes,
             outbound: Arc::new(input.outbound),
+            sockets: input.granted.sockets.context(),
             granted: Arc::new(input.granted),
             wagi: input.wagi,
             reuse: input.reuse,
@@ -243,8 +247,12 @@ impl Guest {
             life,
             forbidden: Arc::clone(&self.commons.forbidden),
         };
+        let mut wasi = wasi.build();
+        if let Some(sockets) = &self.sockets {
+            *wasi.sockets() = sockets.clone();
+        }
         let state = State::new(
-            wasi.build(),
+            wasi,
             hooks,
             Arc::clone(&self.granted),
             self.commons.max_memory,

@@ -27,6 +27,7 @@ mod postgres;
 mod rdbms;
 mod redis;
 mod rows;
+mod sockets;
 pub(crate) mod spin_http;
 mod sqlite;
 pub(crate) mod stdio;
@@ -158,6 +159,7 @@ impl WasiHttpView for State {
 pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(engine.wasmtime());
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    sockets::add_to_linker(&mut linker)?;
     http::add_p2_to_linker(&mut linker)?;
     config_store::add_to_linker(&mut linker)?;
     key_value::add_to_linker(&mut linker)?;
@@ -173,6 +175,7 @@ pub(crate) fn linker(engine: &Engine) -> wasmtime::Result<Linker<State>> {
     spin_http::add_to_linker(&mut linker)?;
     if engine.concurrency() == Concurrency::On {
         wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+        sockets::add_p3_to_linker(&mut linker)?;
         http::add_p3_to_linker(&mut linker)?;
         variables::add_concurrent_to_linker(&mut linker)?;
         key_value::add_async_to_linker(&mut linker)?;

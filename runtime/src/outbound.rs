@@ -26,11 +26,13 @@ use crate::life::Life;
 mod client;
 mod lookup;
 mod network;
+mod sockets;
 mod tls;
 mod trust;
 
 pub(crate) use client::{Client, ClientInput, Timeouts};
 pub(crate) use network::{BlockedNetworks, Network};
+pub(crate) use sockets::{LookupError, Sockets};
 pub(crate) use trust::Trust;
 pub(crate) use trust::{client as tls_client, parse as parse_authorities};
 

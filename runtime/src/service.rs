@@ -14,7 +14,7 @@ use crate::app::allowed_hosts::AllowedHosts;
 use crate::app::variables::{Values, check_name, component_config};
 use crate::app::{App, Component};
 use crate::config::RuntimeConfig;
-use crate::outbound::{BlockedNetworks, Client, Network, Timeouts, Trust};
+use crate::outbound::{BlockedNetworks, Client, Network, Sockets, Timeouts, Trust};
 
 mod clients;
 pub(crate) mod dial;
@@ -99,6 +99,8 @@ pub(crate) struct Granted {
     pub(crate) llm: Option<Arc<Llm>>,
     /// Who carries its traces, metrics and logs away.
     pub(crate) otel: Arc<Otel>,
+    /// Its raw sockets.
+    pub(crate) sockets: Arc<Sockets>,
     /// Its databases and brokers.
     pub(crate) clients: Clients,
     /// Its key-value stores.
@@ -158,6 +160,7 @@ impl Services {
         // Templates that cannot be resolved are told now.
         component_config(component, &self.values).map_err(|refusal| vec![refusal.to_string()])?;
         let network = Network::new(allowed, Arc::clone(&self.blocked));
+        let sockets = Arc::new(Sockets::new(network.clone()));
         let dialer = Dialer::new(network, Arc::clone(&self.trust), self.timeouts);
         Ok(Granted {
             component: component.id.clone(),
@@ -167,6 +170,7 @@ impl Services {
             ai_models: component.ai_models.clone(),
             llm: self.llm.clone(),
             otel: Arc::clone(&self.otel),
+            sockets,
             clients: Clients::new(dialer),
             key_value: key_value::Access::new(
                 Arc::clone(&self.key_value),

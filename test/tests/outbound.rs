@@ -8,6 +8,8 @@ use catena_test::client::encode;
 use catena_test::upstream::{self, Authority};
 use catena_test::{Catena, Response, Running, Upstream};
 use http::StatusCode;
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::task::JoinSet;
 
 async fn outbound(server: SocketAddr) -> Result<Running> {
     let app = Catena::app("outbound")?;
@@ -251,6 +253,81 @@ async fn sockets_do_not_reach_what_is_not_allowed() -> Result<()> {
         );
     }
     assert_eq!(server.connections(), 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn sockets_reach_what_is_allowed() -> Result<()> {
+    let tcp = TcpListener::bind("127.0.0.1:0").await?;
+    let port = tcp.local_addr()?.port();
+    let udp = UdpSocket::bind("127.0.0.1:0").await?;
+    let datagrams = udp.local_addr()?;
+    let app = outbound(datagrams).await?;
+    let mut servers = JoinSet::new();
+    servers.spawn(async move {
+        while let Ok((mut stream, _)) = tcp.accept().await {
+            let (mut from, mut to) = stream.split();
+            let _ = tokio::io::copy(&mut from, &mut to).await;
+        }
+    });
+    servers.spawn(async move {
+        let mut datagram = [0; 1500];
+        while let Ok((length, from)) = udp.recv_from(&mut datagram).await {
+            let _ = udp.send_to(&datagram[..length], from).await;
+        }
+    });
+    // An address that nobody named, until a name that has it was looked up.
+    let steps = [
+        (format!("named/tcp?address=127.0.0.1:{port}"), None),
+        (
+            format!("named/tcp?address=localhost:{port}&say=hi"),
+            Some("hi"),
+        ),
+        (
+            format!("named/tcp?address=127.0.0.1:{port}&say=ho"),
+            Some("ho"),
+        ),
+        (
+            format!("wildcard/tcp?address=127.0.0.1:{port}&say=ha"),
+            Some("ha"),
+        ),
+        (
+            format!("wildcard/tcp?address=localhost:{port}&say=he"),
+            Some("he"),
+        ),
+        (format!("named/udp?address={datagrams}&say=hu"), Some("hu")),
+        (format!("named/udp?address=127.0.0.1:{port}&say=hu"), None),
+        (
+            format!("named-p3/connect?host=localhost&port={port}"),
+            Some("connected"),
+        ),
+        ("named/tcp?address=localhost.example:1".to_owned(), None),
+        (
+            "named-p3/connect?host=localhost.example&port=1".to_owned(),
+            None,
+        ),
+        ("wildcard/listen?address=127.0.0.1:0".to_owned(), None),
+        ("wildcard/listen?address=0.0.0.0:0".to_owned(), None),
+    ];
+    for (path, heard) in steps {
+        let answer = app.get(&format!("/~{path}")).await?;
+        match heard {
+            Some(heard) => assert_eq!(answer.text(), heard, "{path}"),
+            None => assert_eq!(
+                answer.status,
+                StatusCode::FORBIDDEN,
+                "{path}: {}",
+                answer.text()
+            ),
+        }
+    }
+    for said in [
+        format!("add \"tcp://127.0.0.1:{port}\" to"),
+        format!("add \"udp://127.0.0.1:{port}\" to"),
+        "add \"tcp://localhost.example:*\" to".to_owned(),
+    ] {
+        app.output().wait_for(&said).await?;
+    }
     Ok(())
 }
 

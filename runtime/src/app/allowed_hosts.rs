@@ -80,6 +80,24 @@ impl AllowedHosts {
                 .any(|pattern| pattern.allows(scheme, &host, port))
     }
 
+    /// Whether raw sockets of this scheme (`tcp`, `udp`) may reach anything.
+    pub fn allows_sockets(&self, scheme: &str) -> bool {
+        let mut patterns = self.patterns.iter();
+        patterns.any(|pattern| pattern.scheme.allows(scheme))
+    }
+
+    /// Whether this name may be looked up for a raw socket: whether one to it is
+    /// allowed, whatever the port.
+    pub fn allows_lookup(&self, name: &str) -> bool {
+        let host = pattern::Target::new(name);
+        let sockets = |scheme: &pattern::Scheme| scheme.allows("tcp") || scheme.allows("udp");
+        !host.is_internal()
+            && self
+                .patterns
+                .iter()
+                .any(|pattern| sockets(&pattern.scheme) && pattern.host.allows(&host))
+    }
+
     /// Whether a request may go to the application itself, by a URL without a
     /// host or by `self`: given by `self` and, as in Spin, by the host `*`,
     /// with the scheme http, https or `*`.

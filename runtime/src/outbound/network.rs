@@ -110,6 +110,16 @@ impl Network {
         Err(Denied(place))
     }
 
+    /// The hosts that the component may connect to, whatever their addresses.
+    pub(super) fn allowed(&self) -> &AllowedHosts {
+        &self.allowed
+    }
+
+    /// Whether the address lies in a network that nobody may reach.
+    pub(super) fn blocks(&self, address: IpAddr) -> bool {
+        self.blocked.contains(address)
+    }
+
     /// The addresses of a host that [`Network::check`] allowed, without those in
     /// blocked networks. Connect to these, and do not look the name up again.
     ///

@@ -97,7 +97,7 @@ impl Scheme {
         matches!(self, Scheme::Named(own) if own == name)
     }
 
-    fn allows(&self, scheme: &str) -> bool {
+    pub(super) fn allows(&self, scheme: &str) -> bool {
         match self {
             Scheme::Any => true,
             Scheme::Named(name) => name.eq_ignore_ascii_case(scheme),
@@ -111,7 +111,7 @@ impl Host {
         matches!(self, Host::Component(_) | Host::Components | Host::Nobody)
     }
 
-    fn allows(&self, target: &Target<'_>) -> bool {
+    pub(super) fn allows(&self, target: &Target<'_>) -> bool {
         match (self, target) {
             (Host::Any, _) => true,
             (Host::Name(name), Target::Name(host)) => name.eq_ignore_ascii_case(host),

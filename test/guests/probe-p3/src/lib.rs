@@ -8,6 +8,7 @@ mod files;
 mod json;
 #[path = "../../probe/src/query.rs"]
 mod query;
+mod sockets;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -67,6 +68,7 @@ async fn answer(request: Request, count: u32) -> Result<Response, ErrorCode> {
         "/env" => Ok(files::environment()),
         "/file" => Ok(files::file(&query).await),
         "/write" => Ok(files::write(&query).await),
+        "/connect" => Ok(sockets::connect(&query).await),
         "/call" => call::pass(request, &query).await,
         "/report" => call::report(&query).await,
         "/duplex" => call::duplex(request, &query).await,

@@ -9,6 +9,7 @@ mod misbehave;
 mod query;
 mod raw;
 mod see;
+mod sockets;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -38,7 +39,9 @@ impl wasip2::exports::http::incoming_handler::Guest for Probe {
             "/write" => see::write(out, &query),
             "/folders" => raw::folders(out),
             "/raw" => raw::act(out, &query),
-            "/tcp" => see::tcp(out, &query),
+            "/tcp" => sockets::tcp(out, &query),
+            "/udp" => sockets::udp(out, &query),
+            "/listen" => sockets::listen(out, &query),
             // Bodies.
             "/echo" => {
                 let writer = respond(out, 200, fields(&[("content-type", "text/plain")]));

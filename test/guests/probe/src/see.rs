@@ -1,7 +1,5 @@
 //! What the probe sees of its request and of the world.
 
-use std::net::TcpStream;
-
 use guest_http::respond_text;
 use wasip2::http::types::{IncomingRequest, Method, ResponseOutparam, Scheme};
 
@@ -78,16 +76,7 @@ pub(crate) fn write(out: ResponseOutparam, query: &Query) {
     answer(out, written.map(|()| "written").map_err(|e| e.to_string()));
 }
 
-/// Opens a TCP connection to `address`, past `wasi:http`.
-pub(crate) fn tcp(out: ResponseOutparam, query: &Query) {
-    let connected = TcpStream::connect(query.get("address").expect("an address"));
-    answer(
-        out,
-        connected.map(|_| "connected").map_err(|e| e.to_string()),
-    );
-}
-
-fn answer(out: ResponseOutparam, result: Result<&str, String>) {
+pub(crate) fn answer(out: ResponseOutparam, result: Result<&str, String>) {
     match result {
         Ok(text) => respond_text(out, 200, "text/plain", text),
         Err(error) => respond_text(out, 403, "text/plain", &error),
