@@ -418,7 +418,11 @@ impl Containerd {
                 return Ok(());
             }
             if started.elapsed() > PATIENCE {
-                bail!("left behind of {id}:\n{}", left.join("\n"));
+                bail!(
+                    "left behind of {id}:\n{}\ncontainerd's log:\n{}",
+                    left.join("\n"),
+                    self.log()
+                );
             }
             std::thread::sleep(Duration::from_millis(50));
         }

@@ -23,7 +23,7 @@ impl Leftovers {
         let mut found = Vec::new();
         found.extend(self.processes(id));
         found.extend(self.mounts(id));
-        found.extend(cgroups(id));
+        found.extend(self.cgroups(id));
         found.extend(self.socket(id));
         found.extend(self.bundle(id));
         found
@@ -44,6 +44,26 @@ impl Leftovers {
             })
             .map(|process| format!("process {}: {}", process.pid, process.command))
             .collect()
+    }
+
+    /// Groups of that name in the daemon's, in any hierarchy: what another daemon's container of this name has is its own.
+    fn cgroups(&self, id: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        self.search(Path::new("/sys/fs/cgroup"), id, 5, &mut found);
+        found
+    }
+
+    fn search(&self, folder: &Path, id: &str, depth: usize, found: &mut Vec<String>) {
+        let own = folder.display().to_string().contains(&self.group);
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+            if own && entry.file_name().to_string_lossy().contains(id) {
+                found.push(format!("cgroup {}", entry.path().display()));
+            }
+            if depth > 0 {
+                self.search(&entry.path(), id, depth - 1, found);
+            }
+        }
     }
 
     fn mounts(&self, id: &str) -> Vec<String> {
@@ -106,22 +126,4 @@ pub fn processes() -> Vec<Process> {
             })
         })
         .collect()
-}
-
-/// Groups of that name, in any hierarchy.
-fn cgroups(id: &str) -> Vec<String> {
-    fn search(folder: &Path, id: &str, depth: usize, found: &mut Vec<String>) {
-        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-        for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-            if entry.file_name().to_string_lossy().contains(id) {
-                found.push(format!("cgroup {}", entry.path().display()));
-            }
-            if depth > 0 {
-                search(&entry.path(), id, depth - 1, found);
-            }
-        }
-    }
-    let mut found = Vec::new();
-    search(Path::new("/sys/fs/cgroup"), id, 5, &mut found);
-    found
 }
