@@ -1,5 +1,5 @@
 //! The cgroup of one container, version 1 or 2: who is in it, ending them, and how often the
-//! kernel ran out of its memory. `stats` reads the numbers; libcontainer makes and removes it.
+//! kernel ran out of its memory. `stats` reads the numbers; libcontainer makes it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -14,8 +14,10 @@ use nix::unistd::Pid;
 pub(crate) mod devices;
 mod freezer;
 mod oom;
+mod removal;
 
 pub(crate) use oom::OomWatch;
+pub(crate) use removal::remove;
 
 /// How often SIGKILL is sent to those who are still there, and how long it is given each time.
 const KILL_PASSES: usize = 10;

@@ -35,7 +35,7 @@ use nix::sys::signal::Signal;
 use oci_spec::runtime::LinuxResources;
 use tokio::sync::Mutex;
 
-use crate::cgroup::{Cgroup, OomWatch};
+use crate::cgroup::{self, Cgroup, OomWatch};
 use crate::channel::AsyncChannel;
 use crate::daemon::Daemon;
 use crate::error::Error;
@@ -422,6 +422,9 @@ impl Container {
     /// Takes away cgroup, state, mounts and our files in the bundle.
     pub(crate) async fn remove(&self, daemon: &Daemon) -> anyhow::Result<()> {
         let state = self.state_folder();
+        let of = state.clone();
+        let removed = tokio::task::spawn_blocking(move || cgroup::remove(&of));
+        removed.await.context("removing the cgroup")??;
         if self.parts.late_hooks {
             launch::delete(daemon, state.clone()).await?;
         }

@@ -11,7 +11,7 @@ use containerd_shim::Flags;
 use containerd_shim::protos::protobuf::{Message as _, MessageField};
 use containerd_shim::protos::shim::shim::DeleteResponse;
 
-use crate::cgroup::Cgroup;
+use crate::cgroup::{self, Cgroup};
 use crate::container::{remove_folder, state_folder, timestamp, work_folder};
 use crate::start::socket_path;
 use crate::{helper, log, rootfs};
@@ -48,12 +48,13 @@ fn remove_container(bundle: &Path, id: &str) -> anyhow::Result<i32> {
     if !state.exists() {
         return Ok(0);
     }
-    let mut container = match helper::load(state) {
+    let mut container = match helper::load(state.clone()) {
         Ok(container) => container,
         Err(error) => {
             // A shim ended while it was written. The rest has to go all the same: no later try
             // would know more.
             tracing::error!("container {id}: its state cannot be read: {error:#}");
+            cgroup::remove(&state)?;
             return Ok(0);
         }
     };
@@ -64,6 +65,7 @@ fn remove_container(bundle: &Path, id: &str) -> anyhow::Result<i32> {
     {
         tracing::error!("container {id}: {error:#}");
     }
+    cgroup::remove(&state)?;
     container
         .delete(true)
         .map_err(helper::describe)
