@@ -9,43 +9,35 @@
 //!
 //! The worker process of the shim and `catena run` call it.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
-use tokio::sync::{Notify, Semaphore, oneshot};
+use anyhow::Context;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::app::allowed_hosts::AllowedHosts;
 use crate::app::variables::Values;
-use crate::app::{App, Component, HttpRoute, HttpTarget, Trigger};
+use crate::app::{App, Component, HttpRoute, Trigger};
 use crate::call::{Call, ComponentIndex, Event, Reply};
-
-use crate::config::{Config, OutboundHttp, RuntimeConfig, Sources};
+use crate::config::{Config, RuntimeConfig};
 use crate::dispatch::Dispatcher;
-use crate::engine::{Concurrency, Engine, Ticker, plain};
-use crate::guest::{Commons, Guest, GuestInput, wanted};
-use crate::host;
-use crate::host::stdio::Output;
+use crate::engine::Concurrency;
 use crate::http::{Listener, Settings};
-use crate::outbound::{
-    BlockedNetworks, Callee, Client, ClientInput, Outbound, Timeouts, Trust, Upstreams,
-};
-use crate::route::Routes;
-use crate::service::{Otel, Resolver, Services, ServicesInput};
+use crate::outbound::Trust;
+use crate::service::Otel;
 use crate::trigger::Triggers;
 
 pub use crate::call::CommandLine;
 pub use crate::guest::Volume;
+
+mod load;
 
 /// After how many polls of tasks a thread of the runtime that serves an
 /// application looks for events of the network. Guests that compute hold a
@@ -67,8 +59,6 @@ const FAILED: i32 = 134;
 /// How long the guests' last output may take, once all guests are gone.
 const FLUSH: Duration = Duration::from_secs(2);
 
-/// Wins over `max_instance_memory` of the runtime configuration.
-const MAX_INSTANCE_MEMORY: &str = "SPIN_MAX_INSTANCE_MEMORY";
 /// What keeps an application's triggers from being served, beside what its
 /// guests lack; one sentence for each problem.
 pub fn check_triggers(app: &App, values: &Values, env: &[(String, String)]) -> Vec<String> {
@@ -159,190 +149,6 @@ pub struct Bound {
 }
 
 impl Server {
-    /// Makes an application ready to serve; asks Vault, if it is to be asked.
-    ///
-    /// # Errors
-    /// All reasons together why the application cannot run.
-    pub async fn load(input: Input) -> Result<Self, LoadError> {
-        let Input {
-            app,
-            components,
-            concurrency,
-            mut config,
-            env,
-            volumes,
-            ca_roots,
-            runtime_config,
-            state_dir,
-        } = input;
-        // The environment is nearer to the container than the file.
-        let says = env.iter().any(|(name, _)| name == MAX_INSTANCE_MEMORY);
-        if let Some(bytes) = runtime_config.max_instance_memory.filter(|_| !says) {
-            config.limits.memory = bytes;
-        }
-        let engine = Engine::for_running(&config.limits, concurrency)?;
-        let linker = host::linker(&engine)
-            .map_err(plain)
-            .context("linking the host interfaces")?;
-        let timeouts = Timeouts {
-            connect: config.connect_timeout,
-            first_byte: config.upstream_timeout,
-            between_bytes: config.upstream_timeout,
-        };
-        let trust = Arc::new(Trust::new(ca_roots));
-        let blocked = &runtime_config.outbound_networking.block_networks;
-        let blocked = BlockedNetworks::parse(blocked).map_err(LoadError::from_all)?;
-        let blocked = Arc::new(blocked);
-        let client = Client::new(ClientInput {
-            trust: Arc::clone(&trust),
-            timeouts,
-            blocked: Arc::clone(&blocked),
-            settings: runtime_config.outbound_http.clone(),
-            tls: runtime_config.client_tls.clone(),
-        });
-        let upstreams = Arc::new(Upstreams {
-            components: chainable(&app),
-            client: client.map_err(LoadError::from_all)?,
-            max_depth: config.chain_depth,
-        });
-        // What the runtime configuration names may well be in a blocked network.
-        let own_client = Client::new(ClientInput {
-            trust: Arc::clone(&trust),
-            timeouts,
-            blocked: Arc::default(),
-            settings: OutboundHttp::default(),
-            tls: Vec::new(),
-        });
-        let own_client = Arc::new(own_client.map_err(LoadError::from_all)?);
-        let sources = Sources::new(&app.variables, &runtime_config, &env, |path| {
-            std::fs::read_to_string(path)
-        });
-        let sources = sources.map_err(LoadError::from_all)?;
-        let resolver = Resolver::new(app.variables.clone(), sources, Arc::clone(&own_client));
-        let (commons, threads) = commons(&engine, &config)?;
-        let commons = Arc::new(commons);
-        let mut problems = Vec::new();
-        let values = resolver.all().await;
-        let values = values
-            .map_err(|found| problems.extend(found))
-            .unwrap_or_default();
-        let services = Services::new(&ServicesInput {
-            app: &app,
-            config: &runtime_config,
-            env: &env,
-            values: &values,
-            resolver: Arc::new(resolver),
-            blocked,
-            client: own_client,
-            state_dir,
-            trust: Arc::clone(&trust),
-            timeouts,
-        });
-        let services = services.map_err(|found| LoadError {
-            problems: [problems.clone(), found].concat(),
-        })?;
-        let triggers = Triggers::prepare(&app, &values, &env)
-            .map_err(|found| problems.extend(found))
-            .unwrap_or_default();
-        let mut code: HashMap<String, ComponentInput> = components
-            .into_iter()
-            .map(|component| (component.id.clone(), component))
-            .collect();
-        let volumes: Vec<_> = volumes.into_iter().map(Arc::new).collect();
-        let mut guests = Vec::new();
-        for component in &app.components {
-            let guest = (|| {
-                let input = code
-                    .remove(&component.id)
-                    .with_context(|| format!("component {:?} has no code", component.id))?;
-                let allowed =
-                    AllowedHosts::parse(&component.allowed_hosts, &values).map_err(|problems| {
-                        anyhow::anyhow!("component {:?}: {}", component.id, problems.join("; "))
-                    })?;
-                let allowed = Arc::new(allowed);
-                let granted =
-                    services
-                        .grant(component, Arc::clone(&allowed))
-                        .map_err(|problems| {
-                            anyhow::anyhow!("component {:?}: {}", component.id, problems.join("; "))
-                        })?;
-                let compiled = engine
-                    .load(&input.code)
-                    .with_context(|| format!("loading component {:?}", component.id))?;
-                let guest = Guest::new(
-                    GuestInput {
-                        id: &component.id,
-                        component: &compiled,
-                        linker: &linker,
-                        env: config.guest_env.around(&component.env, &env),
-                        files: input.files,
-                        volumes: seen_by(&component.id, &volumes),
-                        outbound: Outbound::new(Arc::clone(&upstreams), &component.id, allowed),
-                        granted,
-                        wagi: app.wagi(&component.id).map(ToOwned::to_owned),
-                        reuse: config.reuse_instances.means(&component.id),
-                    },
-                    Arc::clone(&commons),
-                )?;
-                if config.reuse_instances.names(&guest.id) && !guest.exports.answer_again() {
-                    bail!(
-                        "CATENA_REUSE_INSTANCES names the component {:?}, which does not export \
-                         wasi:http/incoming-handler@0.2; take its id out",
-                        guest.id
-                    );
-                }
-                anyhow::Ok(guest)
-            })();
-            match guest {
-                Ok(guest) => guests.push(Arc::new(guest)),
-                Err(error) => problems.push(format!("{error:#}")),
-            }
-        }
-        for trigger in &app.triggers {
-            let component = trigger.component();
-            let guest = guests
-                .iter()
-                .find(|guest: &&Arc<Guest>| Some(&*guest.id) == component);
-            if let Some(guest) = guest
-                && !guest.takes(trigger.kind())
-            {
-                problems.push(format!(
-                    "trigger {:?} is of type {}, and its component {:?} does not export {}",
-                    trigger.id(),
-                    trigger.kind(),
-                    guest.id,
-                    wanted(trigger.kind())
-                ));
-            }
-        }
-        let routes = Routes::new(&app, |warning| tracing::warn!("{warning}"));
-        let routes = match routes {
-            Ok(routes) if problems.is_empty() => routes,
-            Ok(_) => return Err(LoadError { problems }),
-            Err(problem) => {
-                problems.push(problem);
-                return Err(LoadError { problems });
-            }
-        };
-        let tracker = TaskTracker::new();
-        let dispatcher = Arc::new(Dispatcher {
-            guests,
-            routes,
-            response_timeout: config.response_timeout,
-            tracker: tracker.clone(),
-        });
-        Ok(Self {
-            app,
-            config,
-            dispatcher,
-            triggers,
-            otel: Arc::clone(services.otel()),
-            trust,
-            tracker,
-            threads,
-        })
-    }
-
     /// Opens the port, if any HTTP trigger of the application has a route.
     ///
     /// # Errors
@@ -594,50 +400,3 @@ async fn trim(dispatcher: Arc<Dispatcher>) {
 }
 
 type Threads = [JoinHandle<()>; 2];
-
-/// What the guests share, and the threads that write their output.
-fn commons(engine: &Engine, config: &Config) -> anyhow::Result<(Commons, Threads)> {
-    let (stdout, out) =
-        Output::start("stdout", std::io::stdout()).context("starting the stdout thread")?;
-    let (stderr, err) =
-        Output::start("stderr", std::io::stderr()).context("starting the stderr thread")?;
-    let commons = Commons {
-        engine: engine.clone(),
-        ticker: Ticker::start(engine).context("starting the epoch clock")?,
-        instances: Arc::new(Semaphore::new(config.limits.instances as usize)),
-        max_instances: config.limits.instances,
-        pressure: Notify::new(),
-        waiting: AtomicUsize::new(0),
-        max_memory: config.limits.memory,
-        max_uses: config.instance_uses,
-        stdout,
-        stderr,
-        forbidden: host::forbidden_headers(),
-    };
-    Ok((commons, [out, err]))
-}
-
-/// The volumes that a component sees.
-fn seen_by(component: &str, volumes: &[Arc<Volume>]) -> Vec<Arc<Volume>> {
-    let seen = |volume: &&Arc<Volume>| volume.components.iter().any(|one| one == component);
-    volumes.iter().filter(seen).cloned().collect()
-}
-
-/// The components that can be called by name: those that an HTTP trigger leads
-/// to, also a private one.
-fn chainable(app: &App) -> HashMap<String, Callee> {
-    app.http_triggers()
-        .filter_map(|trigger| match &trigger.target {
-            HttpTarget::Component(id) => Some(id),
-            HttpTarget::Static(_) => None,
-        })
-        .filter_map(|id| {
-            let index = app
-                .components
-                .iter()
-                .position(|component| component.id == *id)?;
-            let callee = Callee::new(id, ComponentIndex(index))?;
-            Some((id.to_ascii_lowercase(), callee))
-        })
-        .collect()
-}
