@@ -17,10 +17,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::events::Publisher;
-use crate::helper;
 use crate::log::{self, Fifo};
 use crate::reaper::Reaper;
-use crate::spare::{self, Forked, Spare, Twin};
 use crate::start::socket_path;
 use crate::task::TaskService;
 
@@ -37,7 +35,6 @@ pub(crate) struct Daemon {
     pub(crate) containerd: PathBuf,
     pub(crate) publisher: Publisher,
     pub(crate) reaper: Arc<Reaper>,
-    pub(crate) spare: Spare,
     pub(crate) tasks: TaskTracker,
     /// Cancelled when the daemon is to end.
     pub(crate) exit: CancellationToken,
@@ -47,11 +44,6 @@ pub(crate) struct Daemon {
 pub(crate) fn run(flags: &Flags, events: String) -> anyhow::Result<()> {
     // A session of our own: no terminal of containerd's can end us.
     let _ = nix::unistd::setsid();
-    // Before anything that has a thread, or would be the copy's too.
-    let twin = match spare::split()? {
-        Forked::Daemon(twin) => twin,
-        Forked::Helper => return helper::serve(|request| spare::rename(request.word())),
-    };
     if let Ok(fifo) = Fifo::open(Path::new("log")) {
         log::to_containerd(fifo, flags.debug);
     }
@@ -62,22 +54,16 @@ pub(crate) fn run(flags: &Flags, events: String) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("starting the runtime")?
-        .block_on(serve(flags, events, listener, twin))
+        .block_on(serve(flags, events, listener))
 }
 
-async fn serve(
-    flags: &Flags,
-    events: String,
-    listener: UnixListener,
-    twin: Twin,
-) -> anyhow::Result<()> {
+async fn serve(flags: &Flags, events: String, listener: UnixListener) -> anyhow::Result<()> {
     let tasks = TaskTracker::new();
     let reaper = Reaper::start(&tasks).context("becoming the one who collects processes")?;
     let daemon = Arc::new(Daemon {
         namespace: flags.namespace.clone(),
         containerd: flags.address.clone().into(),
         publisher: Publisher::start(events, flags.namespace.clone(), &tasks),
-        spare: Spare::new(twin, &reaper),
         reaper,
         tasks,
         exit: CancellationToken::new(),

@@ -108,7 +108,7 @@ pub(crate) struct Adopted;
 
 /// Runs a helper to its end.
 pub(crate) fn main() -> ExitCode {
-    match serve(|_| Ok(())) {
+    match serve() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("helper: {error:#}");
@@ -117,13 +117,12 @@ pub(crate) fn main() -> ExitCode {
     }
 }
 
-/// Does what it is asked; `heard` is told what that is, before.
-pub(crate) fn serve(heard: impl FnOnce(&Request) -> anyhow::Result<()>) -> anyhow::Result<()> {
+/// Does what it is asked.
+fn serve() -> anyhow::Result<()> {
     // Rust ignores SIGPIPE and children inherit that; a container's program expects the default.
     restore_sigpipe()?;
     let channel = Channel::from(io::stdin().as_fd().try_clone_to_owned()?);
     let (request, files) = channel.receive()?.context("the shim went away")?;
-    heard(&request)?;
     let answer = match request {
         Request::Create(create) => explained(|| make(create, files)),
         Request::Exec(exec) => explained(|| join(exec, files)),

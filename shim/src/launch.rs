@@ -71,14 +71,7 @@ async fn make<T>(
         ends,
         worker,
     } = with;
-    let spare = worker.as_ref().and_then(|_| daemon.spare.take());
-    let mut helper = match spare {
-        Some((channel, exit)) => Helper {
-            channel: AsyncChannel::new(channel)?,
-            exit,
-        },
-        None => Helper::start(daemon, &request)?,
-    };
+    let mut helper = Helper::start(daemon, &request)?;
     let mut files = vec![ends.stdin.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd()];
     files.extend(worker.as_ref().map(|channel| channel.as_fd()));
     helper.channel.send(&request, &files)?;

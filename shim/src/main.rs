@@ -25,7 +25,6 @@ mod process;
 mod readonly;
 mod reaper;
 mod rootfs;
-mod spare;
 mod spec;
 mod start;
 mod stats;

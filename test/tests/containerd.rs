@@ -220,7 +220,7 @@ fn the_worker_is_confined() -> Result<()> {
     let (containerd, image) = Containerd::with_app("hello")?;
     let task = containerd.container(&image, "confined").start()?;
     task.address()?;
-    // It is a copy of the daemon, which has an environment and a command line of its own.
+    // containerd's environment ends with the daemon.
     let environment = fs::read(format!("/proc/{}/environ", task.pid))?;
     assert!(environment.iter().all(|byte| *byte == 0));
     let command = fs::read_to_string(format!("/proc/{}/cmdline", task.pid))?;
