@@ -118,7 +118,7 @@ impl Services {
         let config = input.config;
         let mut problems = check(input.app, config);
         let state = StateDir(input.state_dir.clone());
-        let key_value = key_value::Stores::new(config, &state);
+        let key_value = key_value::Stores::new(config, &state, &input.trust);
         let sqlite = sqlite::Databases::new(config, &state, &input.client);
         let llm = Llm::new(config.llm_compute.as_ref(), &input.client);
         let llm = llm.map_err(|problem| vec![problem]);

@@ -23,6 +23,7 @@ use crate::outbound::Trust;
 mod contact;
 mod cron;
 mod mqtt;
+mod place;
 mod redis;
 mod sqs;
 mod work;

@@ -16,6 +16,8 @@ use tempfile::TempDir;
 use crate::output::PATIENCE;
 use crate::workspace;
 
+mod secure;
+
 /// Where Debian keeps what is not for everybody's path.
 const FOLDERS: [&str; 2] = ["/usr/sbin", "/usr/bin"];
 
@@ -33,13 +35,20 @@ pub struct Backing {
 impl Backing {
     /// A Redis server without a password, which keeps nothing on disk.
     pub fn redis() -> Result<Self> {
-        Self::launch(|folder, port| {
+        Self::redis_with(&[])
+    }
+
+    /// A Redis server with more arguments.
+    pub fn redis_with(more: &[&str]) -> Result<Self> {
+        let more: Vec<String> = more.iter().map(|&word| word.to_owned()).collect();
+        Self::launch(move |folder, port| {
             let mut command = Command::new(program("redis-server")?);
             command
                 .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
                 .args(["--port", &port.to_string()])
                 .arg("--dir")
-                .arg(folder);
+                .arg(folder)
+                .args(&more);
             Ok(command)
         })
     }
@@ -72,6 +81,10 @@ impl Backing {
 
     /// A PostgreSQL server with the user `postgres`, no password, and the database `postgres`.
     pub fn postgres() -> Result<Self> {
+        Self::postgres_as(None)
+    }
+
+    fn postgres_as(shown: Option<secure::Shown>) -> Result<Self> {
         let bin = postgres_folder()?;
         let server = Self::launch(move |folder, port| {
             let data = folder.join("data");
@@ -94,6 +107,9 @@ impl Backing {
                 .args(["-p", &port.to_string()])
                 .arg("-k")
                 .arg(folder);
+            if let Some(shown) = &shown {
+                command.args(shown.postgres(folder)?);
+            }
             Ok(command)
         })?;
         // It listens before it takes clients.
@@ -116,7 +132,11 @@ impl Backing {
 
     /// A MariaDB server with the user `catena`, password `secret`, and the database `test`.
     pub fn mariadb() -> Result<Self> {
-        let server = Self::launch(|folder, port| {
+        Self::mariadb_as(None)
+    }
+
+    fn mariadb_as(shown: Option<secure::Shown>) -> Result<Self> {
+        let server = Self::launch(move |folder, port| {
             let data = folder.join("data");
             let socket = folder.join("socket");
             if !data.exists() {
@@ -138,6 +158,9 @@ impl Backing {
                 .arg(format!("--datadir={}", data.display()))
                 .arg(format!("--socket={}", socket.display()))
                 .arg(format!("--init-file={}", folder.join("init.sql").display()));
+            if let Some(shown) = &shown {
+                command.args(shown.mariadb(folder)?);
+            }
             Ok(command)
         })?;
         Ok(server)
@@ -152,7 +175,7 @@ impl Backing {
             folder.path(),
             std::os::unix::fs::PermissionsExt::from_mode(0o777),
         )?;
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = free_port()?;
         let mut server = Self {
             child: None,
             start: Box::new(start),
@@ -215,6 +238,10 @@ impl Drop for Backing {
     }
 }
 
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
 fn program(name: &str) -> Result<PathBuf> {
     let places = FOLDERS.iter().map(|folder| Path::new(folder).join(name));
     places
@@ -271,6 +298,19 @@ fn wait(ready: impl Fn() -> bool) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::Authority;
+
+    #[test]
+    fn every_server_of_tls_starts() {
+        let authority = Authority::create().unwrap();
+        for launch in [Backing::postgres_tls, Backing::mariadb_tls] {
+            launch(&authority).unwrap();
+        }
+        let (redis, plain) = Backing::redis_tls(&authority).unwrap();
+        assert!(TcpStream::connect(plain).is_ok() && redis.address() != plain);
+        let (mqtt, plain) = Backing::mosquitto_tls(&authority).unwrap();
+        assert!(TcpStream::connect(plain).is_ok() && mqtt.address() != plain);
+    }
 
     #[test]
     fn every_server_starts_and_starts_again() {

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -180,10 +180,16 @@ impl Authority {
         self.folder.path().join("ca.pem")
     }
 
+    /// The certificate for `localhost`, and its key.
+    pub fn leaf(&self) -> (PathBuf, PathBuf) {
+        let path = |name| self.folder.path().join(name);
+        (path("leaf.pem"), path("leaf.key"))
+    }
+
     fn acceptor(&self) -> Result<TlsAcceptor> {
-        let path = |name: &str| -> PathBuf { Path::join(self.folder.path(), name) };
-        let chain = vec![CertificateDer::from_pem_file(path("leaf.pem")).context("leaf.pem")?];
-        let key = PrivateKeyDer::from_pem_file(path("leaf.key")).context("leaf.key")?;
+        let (chain, key) = self.leaf();
+        let chain = vec![CertificateDer::from_pem_file(chain).context("leaf.pem")?];
+        let key = PrivateKeyDer::from_pem_file(key).context("leaf.key")?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?

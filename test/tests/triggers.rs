@@ -143,13 +143,13 @@ async fn a_server_that_is_lost_comes_back() -> Result<()> {
         let (redis_at, mqtt_at) = (redis.address(), mqtt.address());
         times(
             app.output(),
-            &format!("redis at {redis_at} is not there"),
+            &format!("redis at {redis_at} brings nothing"),
             round,
         )
         .await?;
         times(
             app.output(),
-            &format!("mqtt at {mqtt_at} is not there"),
+            &format!("mqtt at {mqtt_at} brings nothing"),
             2 * round,
         )
         .await?;
@@ -238,14 +238,14 @@ async fn what_is_in_flight_is_finished() -> Result<()> {
 async fn everything_that_is_wrong_is_told_together() -> Result<()> {
     let run = Catena::app("triggers")?.variable("redis", "http://there");
     let run = run
-        .variable("mqtt", "mqtts://there")
+        .variable("mqtt", "ftp://there")
         .variable("times", "0 12 * * *");
     let ended = run.finish().await?;
     assert!(!ended.status.success());
     let told = &ended.stderr;
     for part in [
         "of the scheme \"http\"",
-        "of the scheme \"mqtts\"",
+        "of the scheme \"ftp\"",
         "has 5 fields",
     ] {
         assert!(told.contains(part), "{part} in {told}");

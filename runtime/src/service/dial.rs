@@ -8,11 +8,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio_rustls::TlsConnector;
 
 use crate::outbound::{Network, Timeouts, Trust};
 
@@ -136,17 +134,9 @@ impl Dialer {
         if !tls {
             return Ok(Box::new(stream));
         }
-        let failed = |what: String| DialError::Failed(format!("TLS with {host}:{port}: {what}"));
-        let config = self
-            .trust
-            .client()
-            .map_err(|error| failed(format!("{error:#}")))?;
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let name =
-            ServerName::try_from(bare.to_owned()).map_err(|error| failed(error.to_string()))?;
-        let connector = TlsConnector::from(Arc::new(config));
-        let stream = connector.connect(name, stream).await;
-        Ok(Box::new(stream.map_err(|error| failed(error.to_string()))?))
+        let secured = self.trust.secure(host, stream).await;
+        let failed = |problem| DialError::Failed(format!("TLS with {host}:{port}: {problem}"));
+        Ok(Box::new(secured.map_err(failed)?))
     }
 }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::{DEFAULT_LABEL, Labels, StateDir, unconfigured};
 use crate::app::App;
 use crate::config::{KeyValueStore, RuntimeConfig};
+use crate::outbound::Trust;
 
 mod memory;
 mod redis;
@@ -91,7 +92,11 @@ impl Stores {
     ///
     /// # Errors
     /// One sentence for every store whose configuration is of no use.
-    pub(super) fn new(config: &RuntimeConfig, state: &StateDir) -> Result<Self, Vec<String>> {
+    pub(super) fn new(
+        config: &RuntimeConfig,
+        state: &StateDir,
+        trust: &Arc<Trust>,
+    ) -> Result<Self, Vec<String>> {
         let mut files = Files {
             state,
             open: BTreeMap::new(),
@@ -109,7 +114,7 @@ impl Stores {
                     let file = files.get(path.as_ref());
                     Store::Sqlite(sqlite::Sqlite::new(file, label))
                 }
-                KeyValueStore::Redis { url } => match redis::Redis::new(label, url) {
+                KeyValueStore::Redis { url } => match redis::Redis::new(label, url, trust) {
                     Ok(redis) => Store::Redis(Box::new(redis)),
                     Err(problem) => {
                         problems.push(format!("key_value_store.{label}: {problem}"));

@@ -10,20 +10,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
 use catena_bindings::mqtt::v3::mqtt::{Error, Qos};
-use futures_util::FutureExt as _;
-use rumqttc::{
-    Connect, ConnectReturnCode, Login, Packet, PubRel, Publish, QoS, mqttbytes::Error as Malformed,
-};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use rumqttc::{Connect, Login, Packet, PubRel, Publish, QoS};
 use tokio::sync::{Mutex, OwnedSemaphorePermit};
 
-use super::dial::{DialError, Dialer, Wire, too_late};
+use self::packets::{PacketError, Packets};
+use super::dial::{DialError, Dialer, too_late};
 use super::shelf::Shelf;
 
-/// The largest message.
-const MAX_PACKET: usize = 16 << 20;
+pub(crate) mod packets;
 
 /// The identifier of the one message that is under way.
 const ID: u16 = 1;
@@ -35,8 +30,7 @@ pub(crate) struct Mqtt {
 }
 
 struct Link {
-    wire: Box<dyn Wire>,
-    read: BytesMut,
+    packets: Packets,
     used: Instant,
     _place: OwnedSemaphorePermit,
 }
@@ -66,6 +60,17 @@ impl From<DialError> for Error {
         match error {
             DialError::TooMany => Self::TooManyConnections,
             error => Self::ConnectionFailed(error.to_string()),
+        }
+    }
+}
+
+impl From<PacketError> for Error {
+    fn from(error: PacketError) -> Self {
+        match error {
+            PacketError::Lost(_) | PacketError::Closed | PacketError::Refused(_) => {
+                Self::ConnectionFailed(error.to_string())
+            }
+            PacketError::OutOfTurn | PacketError::Malformed(_) => Self::Other(error.to_string()),
         }
     }
 }
@@ -109,12 +114,6 @@ impl Mqtt {
         let place = self.dialer.place().await?;
         let connecting = async {
             let wire = self.dialer.wire(&target.host, target.port, target.tls);
-            let mut link = Link {
-                wire: wire.await?,
-                read: BytesMut::new(),
-                used: Instant::now(),
-                _place: place,
-            };
             let id = || format!("catena-{}", uuid::Uuid::new_v4().simple());
             let mut connect = Connect::new(target.client.clone().unwrap_or_else(id));
             connect.keep_alive = target.keep_alive;
@@ -122,15 +121,13 @@ impl Mqtt {
                 .login
                 .clone()
                 .map(|(name, word)| Login::new(name, word));
-            link.send(&Packet::Connect(connect)).await?;
-            match link.receive().await? {
-                Packet::ConnAck(answer) if answer.code == ConnectReturnCode::Success => Ok(link),
-                Packet::ConnAck(answer) => Err(Error::ConnectionFailed(format!(
-                    "the broker refused: {:?}",
-                    answer.code
-                ))),
-                _ => Err(unexpected()),
-            }
+            let mut packets = Packets::new(wire.await?);
+            packets.greet(connect).await?;
+            Ok(Link {
+                packets,
+                used: Instant::now(),
+                _place: place,
+            })
         };
         self.dialer.connecting(connecting).await
     }
@@ -213,9 +210,7 @@ impl Link {
     fn is_fresh(&mut self, target: &Target) -> bool {
         let keep_alive = Duration::from_secs(target.keep_alive.into());
         let late = !keep_alive.is_zero() && self.used.elapsed() >= keep_alive;
-        // Between two messages the broker says nothing, but for the end.
-        let said = self.wire.read_buf(&mut self.read).now_or_never();
-        !late && said.is_none() && self.read.is_empty()
+        !late && self.packets.is_silent()
     }
 
     async fn publish(&mut self, topic: String, payload: Vec<u8>, qos: Qos) -> Result<(), Error> {
@@ -226,53 +221,23 @@ impl Link {
         };
         let mut message = Publish::new(topic, level, payload);
         message.pkid = ID;
-        self.send(&Packet::Publish(message)).await?;
+        self.packets.send(&Packet::Publish(message)).await?;
         match qos {
             Qos::AtMostOnce => Ok(()),
-            Qos::AtLeastOnce => match self.receive().await? {
+            Qos::AtLeastOnce => match self.packets.receive().await? {
                 Packet::PubAck(_) => Ok(()),
-                _ => Err(unexpected()),
+                _ => Err(PacketError::OutOfTurn.into()),
             },
             Qos::ExactlyOnce => {
-                let Packet::PubRec(_) = self.receive().await? else {
-                    return Err(unexpected());
+                let Packet::PubRec(_) = self.packets.receive().await? else {
+                    return Err(PacketError::OutOfTurn.into());
                 };
-                self.send(&Packet::PubRel(PubRel::new(ID))).await?;
-                match self.receive().await? {
+                self.packets.send(&Packet::PubRel(PubRel::new(ID))).await?;
+                match self.packets.receive().await? {
                     Packet::PubComp(_) => Ok(()),
-                    _ => Err(unexpected()),
+                    _ => Err(PacketError::OutOfTurn.into()),
                 }
             }
         }
     }
-
-    async fn send(&mut self, packet: &Packet) -> Result<(), Error> {
-        let mut bytes = BytesMut::new();
-        let written = packet.write(&mut bytes, MAX_PACKET);
-        written.map_err(|error| Error::Other(error.to_string()))?;
-        self.wire.write_all(&bytes).await.map_err(lost)?;
-        self.wire.flush().await.map_err(lost)
-    }
-
-    async fn receive(&mut self) -> Result<Packet, Error> {
-        loop {
-            match Packet::read(&mut self.read, MAX_PACKET) {
-                Ok(packet) => return Ok(packet),
-                Err(Malformed::InsufficientBytes(_)) => {}
-                Err(error) => return Err(Error::Other(error.to_string())),
-            }
-            if self.wire.read_buf(&mut self.read).await.map_err(lost)? == 0 {
-                let text = "the broker closed the connection".to_owned();
-                return Err(Error::ConnectionFailed(text));
-            }
-        }
-    }
-}
-
-fn lost(error: std::io::Error) -> Error {
-    Error::ConnectionFailed(error.to_string())
-}
-
-fn unexpected() -> Error {
-    Error::Other("the broker answered out of turn".to_owned())
 }

@@ -27,6 +27,7 @@ use super::shelf::Shelf;
 use crate::outbound::{parse_authorities, tls_client};
 
 mod column;
+mod mode;
 mod parameter;
 mod range;
 
@@ -103,7 +104,7 @@ impl Postgres {
         address: String,
         authority: Option<&str>,
     ) -> Result<Session, Error> {
-        let config: Config = address
+        let config: Config = mode::known(&address)
             .parse()
             .map_err(|error: tokio_postgres::Error| Error::ConnectionFailed(chain(&error)))?;
         let places = places(&config)?;

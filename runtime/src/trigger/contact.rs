@@ -1,5 +1,6 @@
 //! Whether a source is in contact with its server, and what is said of it: once
-//! when it is lost, once when it is there again.
+//! when it is lost, once for every other reason that shows while it is, once
+//! when it is there again.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -15,7 +16,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15);
 pub(super) struct Contact {
     /// Which server, for sentences; without passwords.
     server: String,
-    lost: bool,
+    /// Why it is lost.
+    lost: Option<String>,
     wait: Duration,
 }
 
@@ -23,27 +25,33 @@ impl Contact {
     pub(super) fn new(server: String) -> Self {
         Self {
             server,
-            lost: false,
+            lost: None,
             wait: FIRST_WAIT,
         }
     }
 
     /// The server answers; `what` says what it does for us now.
     pub(super) fn made(&mut self, what: &str) {
-        let again = if self.lost { "is there again, " } else { "" };
+        let again = if self.lost.is_some() {
+            "is there again, "
+        } else {
+            ""
+        };
         tracing::info!("{} {again}{what}", self.server);
-        self.lost = false;
+        self.lost = None;
         self.wait = FIRST_WAIT;
     }
 
-    /// The server does not answer; gives how long to wait before another try.
-    pub(super) fn lost(&mut self, error: &dyn Display) -> Duration {
-        if !self.lost {
+    /// The server does not answer, or not as it should; gives how long to wait
+    /// before another try.
+    pub(super) fn lost(&mut self, problem: &dyn Display) -> Duration {
+        let problem = problem.to_string();
+        if self.lost.as_ref() != Some(&problem) {
             tracing::warn!(
-                "{} is not there: {error}; trying again until it is",
+                "{} brings nothing: {problem}; trying again until it does",
                 self.server
             );
-            self.lost = true;
+            self.lost = Some(problem);
         }
         let wait = self.wait;
         self.wait = (wait * 2).min(LONGEST_WAIT);

@@ -8,15 +8,18 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use redis::Client;
+use redis::aio::PubSub;
+use redis::{ConnectionAddr, ErrorKind, IntoConnectionInfo as _, RedisConnectionInfo, RedisError};
 use tokio::time::{Instant, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::Wake;
 use super::contact::Contact;
+use super::place::Place;
 use super::work::Works;
 use crate::call::{ComponentIndex, Event, Message};
+use crate::outbound::Trust;
 
 /// How long a connection, and a subscription, may take to be made.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -24,13 +27,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a silent server is asked whether it is still there.
 const PING: Duration = Duration::from_secs(30);
 
+/// What is said of a server that says nothing.
+const SILENT: &str = "it does not answer";
+
 /// The triggers of one server.
 pub(super) struct Redis {
     /// Its URL, which may hold a password.
     address: String,
-    /// The server, for sentences.
-    server: String,
-    client: Client,
+    place: Place,
+    /// As whom, and to which database.
+    settings: RedisConnectionInfo,
     /// Each trigger's channel and component.
     channels: Vec<(String, ComponentIndex)>,
 }
@@ -42,20 +48,29 @@ impl Redis {
     /// The end of a sentence that begins with the address.
     pub(super) fn new(address: &str) -> Result<Self, String> {
         let url = Url::parse(address).map_err(|error| format!("is no URL: {error}"))?;
-        if url.scheme() != "redis" {
-            return Err(format!(
-                "is of the scheme {:?}, and this version of catena knows redis:// alone",
-                url.scheme()
-            ));
+        let tls = match url.scheme() {
+            "redis" => false,
+            "rediss" => true,
+            other => {
+                return Err(format!(
+                    "is of the scheme {other:?}, and catena knows redis:// and rediss:// alone"
+                ));
+            }
+        };
+        let place = Place::new(&url, 6379, tls)?;
+        let info = address.into_connection_info();
+        let info = info.map_err(|error| format!("is no address: {error}"))?;
+        if matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {
+            return Err(
+                "asks for TLS with whoever answers: leave out #insecure, and name the \
+                        authority to trust in SSL_CERT_FILE"
+                    .to_owned(),
+            );
         }
-        let host = url.host_str().filter(|host| !host.is_empty());
-        let host = host.ok_or("names no host")?;
-        let server = format!("redis at {host}:{}", url.port().unwrap_or(6379));
-        let client = Client::open(address).map_err(|error| format!("is no address: {error}"))?;
         Ok(Self {
             address: address.to_owned(),
-            server,
-            client,
+            place,
+            settings: info.redis_settings().clone(),
             channels: Vec::new(),
         })
     }
@@ -72,7 +87,7 @@ impl Redis {
 
     pub(super) async fn run(self, wake: Wake, shutdown: CancellationToken) {
         let mut works = Works::new();
-        let mut contact = Contact::new(self.server.clone());
+        let mut contact = Contact::new(format!("redis at {}", self.place));
         while !shutdown.is_cancelled() {
             let lost = tokio::select! {
                 () = shutdown.cancelled() => break,
@@ -89,11 +104,11 @@ impl Redis {
 
     /// Connects and takes messages; gives the reason why it had to end.
     async fn listen(&self, wake: &Wake, works: &mut Works<()>, contact: &mut Contact) -> String {
-        let connecting = timeout(PATIENCE, self.client.get_async_pubsub());
+        let connecting = timeout(PATIENCE, self.connect(&wake.trust));
         let connection = match works.beside(connecting).await {
             Ok(Ok(connection)) => connection,
-            Ok(Err(error)) => return error.to_string(),
-            Err(_) => return "it does not answer".to_owned(),
+            Ok(Err(problem)) => return problem,
+            Err(_) => return SILENT.to_owned(),
         };
         let (mut sink, mut messages) = connection.split();
         let mut names: Vec<&str> = self.channels.iter().map(|(name, _)| &**name).collect();
@@ -104,8 +119,8 @@ impl Redis {
             .await
         {
             Ok(Ok(())) => contact.made(&format!("brings messages of {}", names.join(", "))),
-            Ok(Err(error)) => return error.to_string(),
-            Err(_) => return "it does not answer".to_owned(),
+            Ok(Err(error)) => return reason(&error),
+            Err(_) => return SILENT.to_owned(),
         }
         let mut ping = interval_at(Instant::now() + PING, PING);
         let mut dropping = false;
@@ -117,18 +132,24 @@ impl Redis {
                     };
                     let kept = self.take(&message, wake, works);
                     if !kept && !dropping {
-                        tracing::warn!("{} brings messages faster than they are taken: some are dropped", self.server);
+                        tracing::warn!("redis at {} brings messages faster than they are taken: some are dropped", self.place);
                     }
                     dropping = !kept;
                 }
                 Some(()) = works.next() => {}
                 _ = ping.tick() => match timeout(PATIENCE, sink.ping::<redis::Value>()).await {
                     Ok(Ok(_)) => {}
-                    Ok(Err(error)) => return error.to_string(),
-                    Err(_) => return "it does not answer".to_owned(),
+                    Ok(Err(error)) => return reason(&error),
+                    Err(_) => return SILENT.to_owned(),
                 },
             }
         }
+    }
+
+    async fn connect(&self, trust: &Trust) -> Result<PubSub, String> {
+        let wire = self.place.connect(trust).await?;
+        let connecting = PubSub::new(&self.settings, wire);
+        connecting.await.map_err(|error| reason(&error))
     }
 
     /// Wakes all components that the message is for; false where there was no
@@ -146,5 +167,17 @@ impl Redis {
             });
         }
         kept
+    }
+}
+
+/// What Redis does not like, in a sentence where its own words are a code's.
+fn reason(error: &RedisError) -> String {
+    if error.kind() == ErrorKind::AuthenticationFailed || error.code() == Some("WRONGPASS") {
+        return "it refuses the user name or the password".to_owned();
+    }
+    match error.code() {
+        Some("NOAUTH") => "it wants a password, and the address has none".to_owned(),
+        Some("NOPERM") => format!("the user may not listen: {error}"),
+        _ => error.to_string(),
     }
 }

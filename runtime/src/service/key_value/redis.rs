@@ -4,14 +4,19 @@
 //! One connection serves all guests. A lost one is made anew behind the scenes;
 //! calls fail meanwhile, none waits for long.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig};
-use redis::{Client, Cmd, FromRedisValue, RedisError, cmd};
+use redis::{
+    Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, FromRedisValue,
+    IntoConnectionInfo as _, RedisError, TlsCertificates, cmd,
+};
 use tokio::sync::OnceCell;
 
 use super::{Error, MAX_ANSWER, Page};
 use crate::config::Secret;
+use crate::outbound::Trust;
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -34,7 +39,8 @@ return 1
 
 pub(crate) struct Redis {
     label: String,
-    client: Client,
+    info: ConnectionInfo,
+    trust: Arc<Trust>,
     connection: OnceCell<ConnectionManager>,
 }
 
@@ -46,13 +52,38 @@ impl From<RedisError> for Error {
 
 impl Redis {
     /// Reads the URL; connects later.
-    pub(super) fn new(label: &str, url: &Secret) -> Result<Self, String> {
-        let client = Client::open(url.expose()).map_err(|error| format!("url: {error}"))?;
+    pub(super) fn new(label: &str, url: &Secret, trust: &Arc<Trust>) -> Result<Self, String> {
+        let info = url.expose().into_connection_info();
+        let info = info.map_err(|error| format!("url: {error}"))?;
+        if matches!(info.addr(), ConnectionAddr::TcpTls { insecure: true, .. }) {
+            return Err(
+                "url: #insecure asks for TLS with whoever answers: leave it out, and name the \
+                 authority to trust in SSL_CERT_FILE"
+                    .to_owned(),
+            );
+        }
         Ok(Self {
             label: label.to_owned(),
-            client,
+            info,
+            trust: Arc::clone(trust),
             connection: OnceCell::new(),
         })
+    }
+
+    /// By TLS, the server has to show a certificate that the container trusts.
+    fn client(&self) -> Result<Client, RedisError> {
+        if !matches!(self.info.addr(), ConnectionAddr::TcpTls { .. }) {
+            return Client::open(self.info.clone());
+        }
+        let trusted = self.trust.authorities_as_pem().map_err(|error| {
+            let what = "the certificate authorities";
+            RedisError::from((ErrorKind::InvalidClientConfig, what, format!("{error:#}")))
+        })?;
+        let certificates = TlsCertificates {
+            client_tls: None,
+            root_cert: Some(trusted),
+        };
+        Client::build_with_tls(self.info.clone(), certificates)
     }
 
     pub(super) async fn open(&self) -> Result<(), Error> {
@@ -65,8 +96,11 @@ impl Redis {
                 .set_number_of_retries(1)
                 .set_connection_timeout(Some(CONNECT))
                 .set_response_timeout(Some(RESPONSE));
-            let connection = ConnectionManager::new_with_config(self.client.clone(), config);
-            connection.await.map_err(|error| {
+            let connection = match self.client() {
+                Ok(client) => ConnectionManager::new_with_config(client, config).await,
+                Err(error) => Err(error),
+            };
+            connection.map_err(|error| {
                 let label = &self.label;
                 tracing::error!("the key-value store {label:?} cannot be reached: {error}");
                 Error::from(error)
