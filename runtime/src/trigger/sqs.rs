@@ -4,22 +4,19 @@
 //! said that it is to be left, the queue gives it to someone once more when its
 //! visibility timeout is over. Nothing is fetched that could not be begun with.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use aws_config::imds::credentials::ImdsCredentialsProvider;
-use aws_config::provider_config::ProviderConfig;
-use aws_config::web_identity_token::{StaticConfiguration, WebIdentityTokenCredentialsProvider};
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::config::timeout::TimeoutConfig;
-use aws_sdk_sqs::config::{
-    BehaviorVersion, Builder, Credentials, Region, SharedCredentialsProvider, SharedHttpClient,
-};
-use aws_sdk_sqs::error::DisplayErrorContext;
+use aws_sdk_sqs::config::{BehaviorVersion, Builder, Region, SharedHttpClient};
+use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::{Message as Fetched, MessageSystemAttributeName};
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use self::credentials::{Who, endpoint};
 use super::Wake;
 use super::contact::Contact;
 use super::work::Works;
@@ -27,6 +24,9 @@ use crate::app::SqsTrigger;
 use crate::app::variables::Values;
 use crate::call::{ComponentIndex, Event, Message, SqsAttribute, SqsMessage, SqsValue};
 use crate::outbound::Trust;
+use crate::service::dial::chain;
+
+mod credentials;
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -45,16 +45,6 @@ pub(super) struct Sqs {
     region: Region,
     endpoint: Option<String>,
     who: Who,
-}
-
-/// Where credentials come from.
-enum Who {
-    /// From the container's environment.
-    Known(Credentials),
-    /// A role, which a token in a file entitles to.
-    Role(StaticConfiguration),
-    /// What the machine stands for.
-    Machine,
 }
 
 impl Sqs {
@@ -83,29 +73,8 @@ impl Sqs {
         let region = region.or_else(|| region_of(host)).ok_or_else(|| {
             format!("the queue_url {queue:?} tells no region, so that AWS_REGION has to be set")
         })?;
-        let endpoint = get("AWS_ENDPOINT_URL_SQS").or_else(|| get("AWS_ENDPOINT_URL"));
-        if let Some(endpoint) = &endpoint
-            && let Err(error) = Url::parse(endpoint)
-        {
-            return Err(format!(
-                "AWS_ENDPOINT_URL is {endpoint:?}, which is no URL: {error}"
-            ));
-        }
-        let who = match (get("AWS_ACCESS_KEY_ID"), get("AWS_SECRET_ACCESS_KEY")) {
-            (Some(id), Some(secret)) => {
-                let token = get("AWS_SESSION_TOKEN");
-                Who::Known(Credentials::new(id, secret, token, None, "environment"))
-            }
-            _ => match (get("AWS_WEB_IDENTITY_TOKEN_FILE"), get("AWS_ROLE_ARN")) {
-                (Some(file), Some(role_arn)) => Who::Role(StaticConfiguration {
-                    web_identity_token_file: file.into(),
-                    role_arn,
-                    session_name: get("AWS_ROLE_SESSION_NAME")
-                        .unwrap_or_else(|| "catena".to_owned()),
-                }),
-                _ => Who::Machine,
-            },
-        };
+        let endpoint = endpoint(&get, "AWS_ENDPOINT_URL_SQS")?;
+        let who = Who::new(&get)?;
         Ok(Self {
             queue,
             max_messages: trigger.max_messages,
@@ -189,53 +158,44 @@ impl Sqs {
         }
         match request.send().await {
             Ok(answer) => Ok(answer.messages.unwrap_or_default()),
-            Err(error) => Err(DisplayErrorContext(&error).to_string()),
+            Err(error) => Err(said(&error)),
         }
     }
 
-    fn client(&self, trust: &Trust) -> anyhow::Result<Client> {
+    fn client(&self, trust: &Arc<Trust>) -> anyhow::Result<Client> {
         let http = http(trust)?;
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(CONNECT)
-            .operation_attempt_timeout(ANSWER)
-            .build();
+        let who = self.who.provider(&self.region, &http, trust)?;
         let mut config = Builder::new()
             .behavior_version(BehaviorVersion::latest())
             .region(self.region.clone())
-            .credentials_provider(self.credentials(&http)?)
-            .timeout_config(timeouts)
+            .credentials_provider(who)
+            .timeout_config(timeouts())
             .http_client(http);
         if let Some(endpoint) = &self.endpoint {
             config = config.endpoint_url(endpoint);
         }
         Ok(Client::from_conf(config.build()))
     }
+}
 
-    fn credentials(&self, http: &SharedHttpClient) -> anyhow::Result<SharedCredentialsProvider> {
-        let config = ProviderConfig::without_region()
-            .with_region(Some(self.region.clone()))
-            .with_behavior_version(Some(BehaviorVersion::latest()))
-            .with_http_client(http.clone());
-        Ok(match &self.who {
-            Who::Known(credentials) => SharedCredentialsProvider::new(credentials.clone()),
-            Who::Role(role) => SharedCredentialsProvider::new(
-                WebIdentityTokenCredentialsProvider::builder()
-                    .configure(&config)
-                    .static_configuration(role.clone())
-                    .build(),
-            ),
-            Who::Machine => {
-                let machine = aws_config::imds::Client::builder()
-                    .configure(&config)
-                    .endpoint("http://169.254.169.254")
-                    .map_err(|error| anyhow::anyhow!("{error}"))?
-                    .build();
-                let machine = ImdsCredentialsProvider::builder()
-                    .configure(&config)
-                    .imds_client(machine);
-                SharedCredentialsProvider::new(machine.build())
-            }
-        })
+/// How long one attempt of a request may take.
+fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(CONNECT)
+        .operation_attempt_timeout(ANSWER)
+        .build()
+}
+
+/// What went wrong: in the service's own words where it answered.
+fn said<E, R>(error: &SdkError<E, R>) -> String
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+    R: std::fmt::Debug,
+{
+    let told = error.as_service_error().map(ProvideErrorMetadata::meta);
+    match told.and_then(|told| told.code().zip(told.message())) {
+        Some((code, message)) => format!("{code}: {message}"),
+        None => chain(error),
     }
 }
 
@@ -274,7 +234,7 @@ async fn deliver(
     }
     let deleted = client.delete_message().queue_url(&queue);
     if let Err(error) = deleted.set_receipt_handle(receipt).send().await {
-        let error = DisplayErrorContext(&error);
+        let error = said(&error);
         tracing::warn!("sqs queue {queue}: a message is done but not deleted: {error}");
     }
 }
