@@ -65,8 +65,8 @@ impl App {
         })
     }
 
-    /// The arguments with which a component runs for each request, where it has a
-    /// route of the wagi executor.
+    /// The arguments with which a component runs for a request that came by no
+    /// route, where a trigger gives it the wagi executor: those of the first one.
     pub fn wagi(&self, component: &str) -> Option<&str> {
         self.http_triggers()
             .find_map(|trigger| match (&trigger.target, &trigger.executor) {

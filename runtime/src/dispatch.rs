@@ -82,13 +82,13 @@ impl Dispatcher {
             Origin::Client(address) => Some(address.clone()),
             Origin::Guest { .. } => None,
         };
-        let component = match event.to {
+        let (component, argv) = match event.to {
             To::Component(component) => {
                 self.routes.chained(&mut parts);
-                component
+                (component, None)
             }
             To::Route => match self.routes.route(&mut parts, client) {
-                Found::Component(component) => component,
+                Found::Component(component, argv) => (component, argv),
                 Found::Static(response) => return Ok(route::static_response(response)),
                 Found::Nothing => {
                     let mut response = Response::new(crate::body::empty());
@@ -105,6 +105,7 @@ impl Dispatcher {
             request: Request::from_parts(parts, body),
             call: Arc::clone(self) as Arc<dyn Call>,
             origin: event.origin,
+            argv,
             timeout: self.response_timeout,
             tracker: self.tracker.clone(),
         };

@@ -75,7 +75,8 @@ pub(crate) struct GuestInput<'a> {
     pub(crate) volumes: Vec<Arc<Volume>>,
     pub(crate) outbound: Outbound,
     pub(crate) granted: Granted,
-    /// The arguments of a command that answers requests by the wagi executor.
+    /// The arguments of a command that answers requests by the wagi executor,
+    /// where no route gives others.
     pub(crate) wagi: Option<String>,
     /// Whether its instances may answer one request after another although they
     /// are of `wasi:http` 0.2.
@@ -110,7 +111,8 @@ pub(crate) struct Guest {
     granted: Arc<Granted>,
     /// What allows its sockets something, if anything does.
     sockets: Option<WasiSocketsCtx>,
-    /// The arguments of a command that answers requests by the wagi executor.
+    /// The arguments of a command that answers requests by the wagi executor,
+    /// where no route gives others.
     pub(crate) wagi: Option<String>,
     /// Whether instances of `wasi:http` 0.2 go to the shelf.
     pub(crate) reuse: bool,

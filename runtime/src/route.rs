@@ -1,13 +1,15 @@
 //! Which component a path belongs to, and the `spin-*` headers by which the
 //! component learns how it was reached.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, Uri};
 
 use crate::app::routes::{Route, Router};
-use crate::app::{App, HttpRoute, HttpTarget, StaticResponse};
+use crate::app::{App, HttpExecutor, HttpRoute, HttpTarget, StaticResponse};
 use crate::body::Body;
 use crate::call::ComponentIndex;
 
@@ -21,7 +23,8 @@ const SPIN_HEADERS: usize = 8;
 /// What the application's routes lead to.
 #[derive(Debug)]
 pub(crate) enum Target {
-    Component(ComponentIndex),
+    /// With the arguments that this route gives a CGI program.
+    Component(ComponentIndex, Option<Arc<str>>),
     Static(StaticResponse),
 }
 
@@ -35,7 +38,8 @@ pub(crate) struct Routes {
 
 /// Where a request goes.
 pub(crate) enum Found<'a> {
-    Component(ComponentIndex),
+    /// With the arguments for a CGI program.
+    Component(ComponentIndex, Option<Arc<str>>),
     Static(&'a StaticResponse),
     Nothing,
 }
@@ -54,11 +58,17 @@ impl Routes {
             };
             let target = match &trigger.target {
                 HttpTarget::Static(response) => Target::Static(response.clone()),
-                HttpTarget::Component(id) => Target::Component(index(app, id)?),
+                HttpTarget::Component(id) => {
+                    let argv = match &trigger.executor {
+                        HttpExecutor::Wagi { argv } => Some(Arc::from(argv.as_str())),
+                        HttpExecutor::Http => None,
+                    };
+                    Target::Component(index(app, id)?, argv)
+                }
             };
             if let Some(replaced) = router.insert(pattern, target)? {
                 let loser = match replaced {
-                    Target::Component(index) => {
+                    Target::Component(index, _) => {
                         format!("component {:?}", app.components[index.0].id)
                     }
                     Target::Static(_) => "a static response".to_owned(),
@@ -82,9 +92,9 @@ impl Routes {
         let Some(found) = self.router.lookup(uri.path()) else {
             return Found::Nothing;
         };
-        let component = match found.value {
+        let (component, argv) = match found.value {
             Target::Static(response) => return Found::Static(response),
-            Target::Component(component) => *component,
+            Target::Component(component, argv) => (*component, argv.clone()),
         };
         strip(headers);
         headers.reserve(SPIN_HEADERS);
@@ -99,7 +109,7 @@ impl Routes {
         if let Some(client) = client {
             headers.insert(CLIENT_ADDR, client);
         }
-        Found::Component(component)
+        Found::Component(component, argv)
     }
 
     /// Describes a chained request: it came by no route, so that its whole path

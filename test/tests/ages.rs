@@ -97,6 +97,25 @@ async fn cgi_programs_see_their_request() -> Result<()> {
     Ok(())
 }
 
+/// Two routes may lead to one program, each with its own arguments.
+#[tokio::test]
+async fn every_route_gives_a_cgi_program_its_own_arguments() -> Result<()> {
+    let app = Catena::app("cgi")?.start().await?;
+    for (path, arguments) in [
+        ("/component/ada/x?k", ["program", "k", "last"].as_slice()),
+        ("/again/x?k", &["again", "/again/x"]),
+    ] {
+        let text = app.get(path).await?.text();
+        let found = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("argument "))
+            .filter_map(|line| line.split_once(": "));
+        let found: Vec<&str> = found.map(|(_, argument)| argument).collect();
+        assert_eq!(found, arguments, "{text}");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn cgi_programs_say_how_they_answer() -> Result<()> {
     let app = Catena::app("cgi")?.start().await?;

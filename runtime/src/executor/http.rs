@@ -46,6 +46,9 @@ pub(crate) struct HttpWork {
     pub(crate) request: Request<Body>,
     pub(crate) call: Arc<dyn Call>,
     pub(crate) origin: Origin,
+    /// The arguments for a CGI program, of the route that led here; none for a
+    /// chained call, which came by no route.
+    pub(crate) argv: Option<Arc<str>>,
     /// How long the guest may take to the response's head; none is for ever.
     pub(crate) timeout: Option<Duration>,
     /// Who waits for work that goes on after the response.

@@ -35,8 +35,9 @@ pub(super) async fn run(
     let Some(body) = inbound::whole(&guest, body).await? else {
         return inbound::refuse(answer, StatusCode::PAYLOAD_TOO_LARGE, &life);
     };
+    let template = work.argv.as_deref().or(guest.wagi.as_deref());
     let line = CommandLine {
-        args: arguments(guest.wagi.as_deref().unwrap_or_default(), &parts),
+        args: arguments(template.unwrap_or_default(), &parts),
         env: environment(&parts, body.len()),
     };
     let _in_flight = guest.enter();
