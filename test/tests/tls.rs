@@ -342,3 +342,34 @@ async fn a_wrong_password_is_said_in_a_sentence() -> Result<()> {
     right.output().wait_for("brings messages of news/+").await?;
     Ok(())
 }
+
+/// Of two users, one may listen to one of the app's two channels only.
+#[tokio::test]
+async fn a_user_of_redis_listens_where_it_may() -> Result<()> {
+    let some = ["--user", "some", "on", ">secret", "&news", "+@all"];
+    let all = ["--user", "all", "on", ">secret", "&*", "+@all"];
+    let redis = Backing::redis_with(&[some, all].concat())?;
+    let at = redis.address();
+    let start = async |user: &str| {
+        Catena::app("triggers")?
+            .variable("redis", &format!("redis://{user}@{at}"))
+            .variable("channel", "news")
+            .start()
+            .await
+    };
+    let refused = [
+        ("all:wrong", "it refuses the user name or the password;"),
+        ("some:secret", "the user may not listen: "),
+    ];
+    for (user, why) in refused {
+        let app = start(user).await?;
+        let why = format!("redis at {at} brings nothing: {why}");
+        app.output().wait_for(&why).await?;
+    }
+    let app = start("all:secret").await?;
+    let listening = "brings messages of news, other";
+    app.output().wait_for(listening).await?;
+    publish(at, "other", "hello")?;
+    app.output().wait_for("recorded /redis hello").await?;
+    Ok(())
+}
