@@ -3,9 +3,11 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -124,7 +126,7 @@ impl Backing {
                 "-p",
                 &server.port.to_string(),
             ]);
-            run(ask.args(["-c", "select 1"])).is_ok()
+            Ok(run(ask.args(["-c", "select 1"])).is_ok())
         };
         wait(ready).context("PostgreSQL takes no client")?;
         Ok(server)
@@ -186,8 +188,28 @@ impl Backing {
         Ok(server)
     }
 
-    /// Starts it, at the same address, after [`Backing::stop`].
+    /// Starts it, at the same address, after [`Backing::stop`]; again and again while it does not stay: PostgreSQL ends
+    /// at once where a process of the one that was killed has not ended yet.
     pub fn start(&mut self) -> Result<()> {
+        let address = self.address();
+        self.child = Some(self.spawn()?);
+        let listens = wait(|| {
+            if TcpStream::connect(address).is_ok() {
+                return Ok(true);
+            }
+            let ended = match &mut self.child {
+                Some(child) => child.try_wait()?.is_some(),
+                None => true,
+            };
+            if ended {
+                self.child = Some(self.spawn()?);
+            }
+            Ok(false)
+        });
+        listens.with_context(|| format!("a server does not listen on {address}"))
+    }
+
+    fn spawn(&self) -> Result<Child> {
         let mut command = (self.start)(self.folder.path(), self.port)?;
         command
             .stdin(Stdio::null())
@@ -205,10 +227,7 @@ impl Backing {
             let lines = stderr.map(|stderr| BufReader::new(stderr).lines());
             lines.into_iter().flatten().for_each(drop);
         });
-        self.child = Some(child);
-        let address = self.address();
-        wait(|| TcpStream::connect(address).is_ok())
-            .with_context(|| format!("{name} does not listen on {address}"))
+        Ok(child)
     }
 
     /// Ends it, as a crash does.
@@ -238,8 +257,24 @@ impl Drop for Backing {
     }
 }
 
+/// The ports below those that the kernel gives to outgoing connections: one of these could take a server's while that is
+/// stopped.
+const PORTS: Range<u16> = 10_000..32_000;
+
 fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    let count = u32::from(PORTS.end - PORTS.start);
+    for _ in 0..count {
+        // Tests run in several processes, and none of them should try where another one does.
+        let number = std::process::id()
+            .wrapping_mul(97)
+            .wrapping_add(ASKED.fetch_add(1, Ordering::Relaxed));
+        let port = PORTS.start + u16::try_from(number % count)?;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port is free between {} and {}", PORTS.start, PORTS.end)
 }
 
 fn program(name: &str) -> Result<PathBuf> {
@@ -284,10 +319,10 @@ fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-fn wait(ready: impl Fn() -> bool) -> Result<()> {
+fn wait(mut ready: impl FnMut() -> Result<bool>) -> Result<()> {
     let begun = Instant::now();
     while begun.elapsed() < PATIENCE {
-        if ready() {
+        if ready()? {
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(50));
