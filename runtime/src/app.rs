@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 pub mod allowed_hosts;
 mod component;
 pub mod content;
+pub mod dependency;
 mod json;
 mod lockfile;
 mod refusal;
@@ -21,6 +22,7 @@ mod trigger;
 pub mod variables;
 
 pub use component::check_component_id;
+pub use dependency::{Dependency, DependencyName, Inherit, Power};
 pub use lockfile::parse_lockfile;
 pub use refusal::{Problem, ProblemKind, Refusal};
 pub use trigger::{
@@ -95,6 +97,8 @@ pub struct Component {
     pub description: Option<String>,
     /// Where its wasm is.
     pub source: Content,
+    /// The components that satisfy its imports, by their names, which are unique.
+    pub dependencies: Vec<Dependency>,
     /// The environment of its instances.
     pub env: Vec<(String, String)>,
     /// The files its instances see.

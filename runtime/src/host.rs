@@ -15,6 +15,7 @@ use crate::service::Granted;
 
 mod config_store;
 pub(crate) mod dated;
+pub(crate) mod denied;
 mod handles;
 mod http;
 mod key_value;

@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::app::{self, App, Component, ProblemKind, Refusal};
+use crate::app::{self, App, Component, Content, Dependency, ProblemKind, Refusal};
 
 pub use oci_spec::image::Descriptor;
 
@@ -41,6 +41,7 @@ mod layout;
 mod lock;
 mod manifest;
 pub(crate) mod media;
+mod parts;
 mod platform;
 mod root;
 pub(crate) mod rootfs;
@@ -61,6 +62,7 @@ pub use digest::{Digest, DigestError};
 pub use error::LoadError;
 pub use layout::Layout;
 pub use manifest::Manifest;
+pub use parts::{Part, Parts};
 pub use wasm::{Interface, Purpose};
 
 use layers::Layers;
@@ -296,16 +298,43 @@ impl Image {
     /// digest for its name (a file, inlined bytes) is read and hashed.
     pub fn wasm_digest(&self, component: &str) -> Result<Digest, LoadError> {
         let component = self.component(component)?;
-        let within = |error: LoadError| error.within(&format!("component \"{}\"", component.id));
-        if let (Store::Layers(_), None) = (&self.store, &component.source.inline)
-            && let Some(digest) = store::digest_of(&component.source).map_err(within)?
+        self.content_digest(&component.source)
+            .map_err(|error| error.within(&format!("component \"{}\"", component.id)))
+    }
+
+    /// What the compiled code of a component goes by: the digest of its wasm, or
+    /// where it has dependencies, of what it and they are composed into. Reads no
+    /// more than [`Image::wasm_digest`] does, for each of them.
+    pub fn code_digest(&self, component: &str) -> Result<Digest, LoadError> {
+        let wasm = self.wasm_digest(component)?;
+        Ok(parts::digest(wasm, &self.dependency_digests(component)?))
+    }
+
+    /// A component's dependencies and the digests of their wasm.
+    pub fn dependency_digests(
+        &self,
+        component: &str,
+    ) -> Result<Vec<(&Dependency, Digest)>, LoadError> {
+        let component = self.component(component)?;
+        let dependencies = component.dependencies.iter();
+        dependencies
+            .map(|dependency| {
+                let digest = self.content_digest(&dependency.source);
+                let digest = digest.map_err(|error| error.within(&place(component, dependency)))?;
+                Ok((dependency, digest))
+            })
+            .collect()
+    }
+
+    fn content_digest(&self, content: &Content) -> Result<Digest, LoadError> {
+        if let (Store::Layers(_), None) = (&self.store, &content.inline)
+            && let Some(digest) = store::digest_of(content)?
         {
             return Ok(digest);
         }
         self.store
-            .open(&component.source, self.limits.wasm)
+            .open(content, self.limits.wasm)
             .and_then(store::Opened::digest)
-            .map_err(within)
     }
 
     /// A component's wasm, verified: a component, or a core module that
@@ -316,6 +345,28 @@ impl Image {
         opened
             .and_then(store::Opened::read)
             .map_err(|error| error.within(&format!("component \"{}\"", component.id)))
+    }
+
+    /// A component's wasm and that of its dependencies, verified. Together they
+    /// are no larger than a component may be.
+    pub fn parts(&self, component: &str) -> Result<Parts, LoadError> {
+        let mut parts = Parts::alone(self.wasm(component)?);
+        let component = self.component(component)?;
+        let mut left = self.limits.wasm - parts.wasm.len() as u64;
+        for dependency in &component.dependencies {
+            let opened = self.store.open(&dependency.source, left);
+            let wasm = opened
+                .and_then(store::Opened::read)
+                .map_err(|error| error.within(&place(component, dependency)))?;
+            left -= wasm.len() as u64;
+            parts.dependencies.push(Part {
+                name: dependency.name.clone(),
+                export: dependency.export.clone(),
+                inherit: dependency.inherit.clone(),
+                wasm,
+            });
+        }
+        Ok(parts)
     }
 
     /// Writes the files of a component below `dir`, verified. The folder has to
@@ -331,6 +382,14 @@ impl Image {
         for component in &self.app.components {
             if let Err(error) = self.wasm(&component.id) {
                 error.add_to(&mut refusal)?;
+            }
+            for dependency in &component.dependencies {
+                let opened = self.store.open(&dependency.source, self.limits.wasm);
+                if let Err(error) = opened.and_then(store::Opened::digest) {
+                    error
+                        .within(&place(component, dependency))
+                        .add_to(&mut refusal)?;
+                }
             }
             for file in &component.files {
                 if let Err(error) = self.read_file(file) {
@@ -374,6 +433,14 @@ impl Image {
                 ))
             })
     }
+}
+
+/// A dependency's place, for a sentence.
+fn place(component: &Component, dependency: &Dependency) -> String {
+    format!(
+        "component \"{}\": dependency \"{}\"",
+        component.id, dependency.name
+    )
 }
 
 impl std::fmt::Debug for Image {

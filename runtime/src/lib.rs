@@ -8,6 +8,7 @@
 //! ```text
 //! app         what an image declares: lockfile, permissions, routes; no I/O
 //! image       manifests and layers -> app, components, files
+//! compose     a component and its dependencies -> one component
 //! pack        a manifest in spin.toml's format -> an image
 //! engine      wasmtime: configuration, compilation, cache, epochs
 //! config      what the container's environment asks for
@@ -33,6 +34,7 @@ pub mod app;
 mod body;
 mod call;
 pub mod compile;
+pub mod compose;
 pub mod config;
 mod dispatch;
 pub mod engine;

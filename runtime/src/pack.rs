@@ -25,6 +25,8 @@ use crate::image::Digest;
 mod archive;
 mod component;
 mod contents;
+mod dependency;
+mod files;
 mod form;
 mod glob;
 mod lockfile;

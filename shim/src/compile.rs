@@ -15,8 +15,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use catena_runtime::compile::{CompileCache, compile};
+use catena_runtime::compose::compose;
 use catena_runtime::engine::Concurrency;
-use catena_runtime::image::{Image, componentize};
+use catena_runtime::image::{Image, Parts};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, killpg};
@@ -61,11 +62,11 @@ impl Compiler<'_> {
     /// The compiled code of an image's components, in their order, for a worker to map, and the
     /// kind of engine it is for. Blocks.
     pub(crate) fn codes(&self, image: &Image) -> anyhow::Result<(Concurrency, Vec<File>)> {
-        let components = wasm_digests(image)?;
+        let components = code_digests(image)?;
         let (concurrency, codes) = self.cache.codes(&components, |index, kind, output| {
             let (id, _) = components[index];
-            let wasm = image.wasm(id)?;
-            self.run_child(&wasm, kind, output)
+            let parts = image.parts(id)?;
+            self.run_child(&parts, kind, output)
         })?;
         for code in &codes {
             // A worker that is not root maps it too. The cache's folder keeps others away.
@@ -77,10 +78,10 @@ impl Compiler<'_> {
         Ok((concurrency, codes))
     }
 
-    fn run_child(&self, wasm: &[u8], kind: Concurrency, output: &File) -> anyhow::Result<()> {
+    fn run_child(&self, parts: &Parts, kind: Concurrency, output: &File) -> anyhow::Result<()> {
         let name = c"wasm";
         let mut input = File::from(memfd_create(name, MFdFlags::MFD_CLOEXEC)?);
-        input.write_all(wasm)?;
+        parts.write(&input)?;
         input.rewind()?;
         let (errors, their_errors) = io::pipe()?;
         let mut command = Command::new("/proc/self/exe");
@@ -144,12 +145,12 @@ impl TimeLimit {
     }
 }
 
-/// Each component's name and the digest of its wasm.
-pub(crate) fn wasm_digests(image: &Image) -> anyhow::Result<Vec<(&str, String)>> {
+/// Each component's name and what its code goes by in the cache.
+pub(crate) fn code_digests(image: &Image) -> anyhow::Result<Vec<(&str, String)>> {
     let components = image.app.components.iter();
     components
         .map(|component| {
-            let digest = image.wasm_digest(&component.id)?;
+            let digest = image.code_digest(&component.id)?;
             Ok((component.id.as_str(), digest.hex()))
         })
         .collect()
@@ -162,7 +163,7 @@ pub(crate) fn cache_dir(options: Option<&PathBuf>) -> PathBuf {
     named.unwrap_or_else(|| PathBuf::from(CACHE_DIR))
 }
 
-/// Runs the child: wasm on standard input, compiled code on standard output.
+/// Runs the child: a component's parts on standard input, compiled code on standard output.
 pub(crate) fn main(args: &[String]) -> ExitCode {
     let kind = match args {
         [kind] if kind == CONCURRENT => Concurrency::On,
@@ -181,12 +182,8 @@ pub(crate) fn main(args: &[String]) -> ExitCode {
 }
 
 fn compile_stdin(kind: Concurrency) -> anyhow::Result<()> {
-    let mut wasm = Vec::new();
-    io::stdin()
-        .read_to_end(&mut wasm)
-        .context("reading the wasm")?;
-    let component = componentize(&wasm)?;
-    let code = compile(&component, kind)?;
+    let parts = Parts::read(io::stdin().lock()).context("reading the wasm")?;
+    let code = compile(&compose(&parts)?, kind)?;
     let mut stdout = io::stdout();
     stdout
         .write_all(&code)

@@ -45,13 +45,36 @@ impl Layout {
     /// A Spin image of `lockfile` and the wasm that it names. `WASM` in the lockfile's text stands for the
     /// digest of `wasm`.
     pub fn spin(lockfile: &Value, wasm: &[u8]) -> Result<Self> {
+        Self::spin_of(lockfile, &[("WASM", wasm)])
+    }
+
+    /// The same of several: each word in the lockfile's text stands for the digest of its wasm.
+    pub fn spin_of(lockfile: &Value, parts: &[(&str, &[u8])]) -> Result<Self> {
         let mut layout = Self::new()?;
-        let digest = layout.layer(WASM, wasm)?;
-        let text = lockfile
-            .to_string()
-            .replace("\"WASM\"", &format!("\"{digest}\""));
+        let mut text = lockfile.to_string();
+        for (word, wasm) in parts {
+            let digest = layout.layer(WASM, wasm)?;
+            text = text.replace(&format!("\"{word}\""), &format!("\"{digest}\""));
+        }
         layout.layer(LOCKFILE, text.as_bytes())?;
         layout.finish()?;
+        Ok(layout)
+    }
+
+    /// An ordinary Linux image of one layer, which holds `lockfile` and these files.
+    pub fn rootfs(name: &str, lockfile: &Value, files: &[(&str, &[u8])]) -> Result<Self> {
+        let lockfile = lockfile.to_string();
+        let mut all = vec![("spin.json", lockfile.as_bytes())];
+        all.extend(files);
+        let mut layout = Self::new()?;
+        let digest = layout.layer(TAR, &tar_of(&all)?)?;
+        let config = json!({
+            "architecture": architecture(),
+            "os": "linux",
+            "config": {"Entrypoint": ["/spin.json"]},
+            "rootfs": {"type": "layers", "diff_ids": [digest]},
+        });
+        layout.finish_as(name, &config)?;
         Ok(layout)
     }
 
@@ -152,19 +175,23 @@ pub fn linux(name: &str, program: &Path, entrypoint: &[&str]) -> Result<Layout> 
     let layer = archive.into_inner()?;
     let mut layout = Layout::new()?;
     let digest = layout.layer(TAR, &layer)?;
-    let architecture = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
     let config = json!({
-        "architecture": architecture,
+        "architecture": architecture(),
         "os": "linux",
         "config": {"Entrypoint": entrypoint, "Env": ["PATH=/bin"]},
         "rootfs": {"type": "layers", "diff_ids": [digest]},
     });
     layout.finish_as(name, &config)?;
     Ok(layout)
+}
+
+/// This machine's, as images have it.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
 }
 
 /// `sha256:` and 64 digits.

@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use catena_test::client::encode;
 use catena_test::containerd::{Code, Status};
+use catena_test::layout::{Layout, lockfile};
 use catena_test::pack::{Form, Packed};
-use catena_test::{Containerd, Upstream};
+use catena_test::{Containerd, Upstream, workspace};
 use http::{Method, StatusCode};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::json;
 
 /// The main job: a whole app from one image as one container, its components chained in memory.
 #[tokio::test]
@@ -508,6 +510,76 @@ async fn a_refusal_from_the_content_store_is_a_failed_precondition() -> Result<(
     containerd.nothing_is_left_of("refused")?;
     assert_eq!(containerd.shims(), [0; 0]);
     Ok(())
+}
+
+/// The compile child composes, also from the content store; what does not fit is the Create call's error.
+#[tokio::test]
+async fn dependencies_are_composed_into_their_components() -> Result<()> {
+    let read = |name| -> Result<Vec<u8>> { Ok(fs::read(workspace::guest(name)?)?) };
+    let (composed, library, reach) = (read("composed")?, read("library")?, read("reach")?);
+    let parts: [(&str, &[u8]); 3] = [
+        ("composed", &composed),
+        ("library", &library),
+        ("reach", &reach),
+    ];
+    let dependency = |source: &str| json!({"source": {"digest": source}, "inherit": {"Some": []}});
+    let mut app = lockfile();
+    app["components"][0]["source"]["digest"] = json!("composed");
+    app["components"][0]["env"] = json!({"TOKEN": "of the component"});
+    app["components"][0]["dependencies"] = json!({
+        "test:library": dependency("library"),
+        "shout": dependency("library"),
+        "test:reach": dependency("reach"),
+    });
+    let containerd = Containerd::start()?;
+    let import = |layout: &Layout, of_content: bool| -> Result<String> {
+        let archive = containerd.path("composed.tar");
+        fs::write(&archive, layout.archive()?)?;
+        match of_content {
+            true => containerd.import_content(&archive),
+            false => containerd.import(&archive),
+        }
+    };
+    let image = import(&Layout::spin_of(&app, &parts)?, true)?;
+    let api = containerd.api().await?;
+    let task = api.start(&image, "content").await?;
+    assert_eq!(task.get("/add?40,2").await?.text(), "42");
+    let said = task.get("/reach?environment,TOKEN").await?.text();
+    assert_eq!(said, "Err(\"NotPresent\")");
+
+    // The same as files of a root file system, and one of them of the wrong kind.
+    let files = parts.map(|(name, wasm)| (format!("{name}.wasm"), wasm));
+    let files: Vec<_> = files.iter().map(|(path, wasm)| (&**path, *wasm)).collect();
+    let component = &mut app["components"][0];
+    component["source"] = json!({"source": "file:///composed.wasm"});
+    let dependencies = &mut component["dependencies"];
+    for (name, path) in [
+        ("test:library", "file:///library.wasm"),
+        ("shout", "file:///library.wasm"),
+        ("test:reach", "file:///reach.wasm"),
+    ] {
+        dependencies[name]["source"] = json!({"source": path});
+    }
+    dependencies["test:reach"]["inherit"] = json!("All");
+    let image = import(
+        &Layout::rootfs("localhost/composed:1", &app, &files)?,
+        false,
+    )?;
+    let task = containerd.container(&image, "files").start()?;
+    assert_eq!(task.get("/tally?1,2,3").await?.text(), "6");
+    let said = task.get("/reach?environment,TOKEN").await?.text();
+    assert_eq!(said, "Ok(\"of the component\")");
+    app["components"][0]["dependencies"]["test:reach"]["source"] =
+        json!({"source": "file:///library.wasm"});
+    let image = import(
+        &Layout::rootfs("localhost/composed:2", &app, &files)?,
+        false,
+    )?;
+    let output = containerd.container(&image, "unfit").run()?;
+    assert!(!output.success, "{output:?}");
+    let sentence = "dependency \"test:reach\" exports no `test:reach/reach@1.0.0`";
+    assert!(output.stderr.contains(sentence), "{output:?}");
+    containerd.nothing_is_left_of("unfit")
 }
 
 /// The compiled code is kept: the second container of an image does not compile again.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::json::{Node, Report, quoted};
 use super::variables::{self, Variables};
-use super::{Component, allowed_hosts, content, requirements};
+use super::{Component, allowed_hosts, content, dependency, requirements};
 
 /// Whether an id can name a component; the error says what is wrong with it.
 /// Letters, digits, `-` and `_` are what Spin's ids are made of, and what can
@@ -41,7 +41,7 @@ pub(super) fn read(
         ));
     }
     requirements::read_host_requirements(&node, &who, required, report);
-    refuse_uncomposed(&node, &who, report);
+    refuse_trigger_dependencies(&node, &who, report);
 
     let source = node
         .required("source", report)
@@ -57,6 +57,7 @@ pub(super) fn read(
             .and_then(|metadata| metadata.optional_str("description", report))
             .map(ToOwned::to_owned),
         source: source.clone().unwrap_or_default(),
+        dependencies: dependency::read(&node, report),
         env: read_env(&node, report),
         files: content::read_files(&node, report),
         config: read_config(&node, &who, variables, report),
@@ -68,24 +69,16 @@ pub(super) fn read(
     id.zip(source).map(|_| component)
 }
 
-/// Components in several parts have to be one before they come here.
-fn refuse_uncomposed(node: &Node<'_>, who: &str, report: &mut Report) {
-    for section in ["dependencies", "trigger_dependencies"] {
-        let Some(section) = node.field(section) else {
-            continue;
-        };
-        let names: Vec<String> = section
-            .entries(report)
-            .into_iter()
-            .map(|(name, _)| quoted(name))
-            .collect();
-        if !names.is_empty() {
-            report.unmet(format!(
-                "{who} depends on {}, which is not composed into it, and this version of catena \
-                 does not compose; push the application with a tool that composes",
-                names.join(", ")
-            ));
-        }
+/// Only triggers have those; a component of several parts names them otherwise.
+fn refuse_trigger_dependencies(node: &Node<'_>, who: &str, report: &mut Report) {
+    let Some(section) = node.field("trigger_dependencies") else {
+        return;
+    };
+    if !section.entries(report).is_empty() {
+        report.unmet(format!(
+            "{who} has \"trigger_dependencies\", which this version of catena does not compose; push \
+             the application with a tool that composes"
+        ));
     }
 }
 

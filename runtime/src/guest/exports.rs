@@ -11,7 +11,7 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p3::bindings::ServicePre;
 
 use crate::engine::{Engine, plain};
-use crate::host::{State, dated};
+use crate::host::{State, dated, denied};
 
 /// Everything that can wake a component; at least one of them is there.
 #[derive(Default)]
@@ -138,6 +138,7 @@ pub(crate) fn exports(
     component: &Component,
 ) -> anyhow::Result<Exports> {
     let linker = dated::linker(linker, engine, component).map_err(plain)?;
+    let linker = denied::linker(linker, engine, component).map_err(plain)?;
     let pre = linker.instantiate_pre(component).map_err(plain)?;
     let names: Vec<String> = component
         .component_type()

@@ -24,6 +24,13 @@ pub(super) fn load(bytes: &[u8], store: &Store, limits: &Limits) -> Result<App, 
                     &place,
                     store.check(&component.source, limits.wasm, false),
                 )?;
+                for dependency in &component.dependencies {
+                    note(
+                        &mut refusal,
+                        &format!("{place}: dependency \"{}\"", dependency.name),
+                        store.check(&dependency.source, limits.wasm, false),
+                    )?;
+                }
                 for file in &component.files {
                     let place = format!("{place}: file \"{}\"", file.path);
                     note(
@@ -54,7 +61,12 @@ pub(super) fn digests(app: &App) -> BTreeSet<Digest> {
         .components
         .iter()
         .flat_map(|component| component.files.iter().map(|file| &file.content));
-    let sources = app.components.iter().map(|component| &component.source);
+    let sources = app.components.iter().flat_map(|component| {
+        let dependencies = component.dependencies.iter();
+        dependencies
+            .map(|dependency| &dependency.source)
+            .chain([&component.source])
+    });
     let contents = sources
         .chain(files)
         .filter(|content| content.inline.is_none());

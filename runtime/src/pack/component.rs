@@ -9,6 +9,7 @@ use crate::app::content::guest_path;
 use crate::app::variables::{self, Variables};
 use crate::app::{allowed_hosts, check_component_id};
 
+use super::dependency::{self, Dependency};
 use super::mistakes::Mistakes;
 use super::table::{Table, Text, kind};
 
@@ -28,6 +29,7 @@ pub(super) struct Component {
     pub(super) sqlite_databases: Vec<String>,
     pub(super) ai_models: Vec<String>,
     pub(super) variables: Vec<(Text, Text)>,
+    pub(super) dependencies: Vec<Dependency>,
 }
 
 /// Files that a component's instances see.
@@ -68,6 +70,7 @@ impl Component {
             sqlite_databases: labels(&mut table, "sqlite_databases", mistakes),
             ai_models: labels(&mut table, "ai_models", mistakes),
             variables: read_variables(&mut table, &place, mistakes),
+            dependencies: dependency::read(&mut table, &place, mistakes),
             id: id.value,
         };
         table.refuse(
@@ -75,14 +78,8 @@ impl Component {
             "is what old manifests had; use `allowed_outbound_hosts`",
             mistakes,
         );
-        table.refuse(
-            "dependencies",
-            "asks for other components to be composed into this one, which this version of catena does not do; \
-             compose it first (for example with `wac plug`) and name the result as `source`",
-            mistakes,
-        );
         // Of the tools that build and check; nothing of it goes into an image.
-        for key in ["tool", "targets", "dependencies_inherit_configuration"] {
+        for key in ["tool", "targets"] {
             table.take(key);
         }
         table.finish(mistakes);

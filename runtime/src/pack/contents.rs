@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
-use crate::image::{Digest, Interface, Limits, componentize};
+use crate::compose::compose;
+use crate::image::{Digest, Interface, Limits, Part, Parts, componentize};
 
-use super::component::{Component, Files};
-use super::glob;
+use super::component::Component;
+use super::dependency::{Dependency, Source};
+use super::files;
+use super::form::{component_path, dependency_path};
 use super::manifest::Manifest;
 use super::mistakes::Mistakes;
-
-/// How deep folders of files may be.
-const MAX_DEPTH: usize = 64;
+use super::table::Text;
 
 /// Everything that goes into an image.
 #[derive(Debug, Default)]
@@ -22,6 +24,8 @@ pub(super) struct Contents {
     pub(super) components: Vec<Packed>,
     /// The files of all components, each content once.
     pub(super) assets: BTreeMap<Digest, Vec<u8>>,
+    /// The dependencies of all components that are no components, each once.
+    pub(super) dependencies: BTreeMap<Digest, Arc<Blob>>,
     pub(super) warnings: Vec<String>,
 }
 
@@ -29,10 +33,20 @@ pub(super) struct Contents {
 #[derive(Debug)]
 pub(super) struct Packed {
     pub(super) id: String,
-    pub(super) wasm: Blob,
+    pub(super) wasm: Arc<Blob>,
     pub(super) interface: Interface,
     /// The content of each file by the guest's path.
     pub(super) files: BTreeMap<String, Digest>,
+    /// What its dependencies are, in the manifest's order.
+    pub(super) dependencies: Vec<Satisfied>,
+}
+
+/// A dependency's bytes.
+#[derive(Debug)]
+pub(super) struct Satisfied {
+    pub(super) wasm: Arc<Blob>,
+    /// Where they are in a root file system.
+    pub(super) path: String,
 }
 
 /// Bytes and their digest.
@@ -56,24 +70,93 @@ impl Contents {
     pub(super) fn gather(manifest: &Manifest, folder: &Path, mistakes: &mut Mistakes) -> Self {
         let mut contents = Contents::default();
         for component in &manifest.components {
-            let files = Gatherer {
-                folder,
-                component,
-                contents: &mut contents,
-                mistakes,
-                files: BTreeMap::new(),
-            }
-            .run();
-            if let Some((wasm, interface)) = read_wasm(component, folder, mistakes) {
+            let files = files::gather(folder, component, &mut contents, mistakes);
+            let place = format!("component \"{}\"", component.id);
+            let build = component.build_command.as_deref();
+            let read = read_wasm(&place, &component.source, build, folder, mistakes);
+            if let Some((wasm, interface)) = read {
                 contents.components.push(Packed {
                     id: component.id.clone(),
-                    wasm,
+                    wasm: Arc::new(wasm),
                     interface,
                     files,
+                    dependencies: Vec::new(),
                 });
             }
         }
+        contents.satisfy(manifest, folder, mistakes);
         contents
+    }
+
+    /// Finds all dependencies, and composes them to see that they fit.
+    fn satisfy(&mut self, manifest: &Manifest, folder: &Path, mistakes: &mut Mistakes) {
+        for component in &manifest.components {
+            let mut found = Vec::new();
+            for dependency in &component.dependencies {
+                found.extend(self.find(component, dependency, manifest, folder, mistakes));
+            }
+            let is_whole = found.len() == component.dependencies.len();
+            let packed = self
+                .components
+                .iter_mut()
+                .find(|one| one.id == component.id);
+            let Some(packed) = packed.filter(|_| is_whole) else {
+                continue;
+            };
+            packed.dependencies = found;
+            if let Err(error) = compose(&parts(component, packed)) {
+                mistakes.push_at(
+                    Some(component.line),
+                    format!("component \"{}\": {error:#}", component.id),
+                );
+            }
+        }
+        self.components
+            .retain(|packed| !is_only_a_part(manifest, packed));
+    }
+
+    fn find(
+        &mut self,
+        component: &Component,
+        dependency: &Dependency,
+        manifest: &Manifest,
+        folder: &Path,
+        mistakes: &mut Mistakes,
+    ) -> Option<Satisfied> {
+        let place = format!(
+            "component \"{}\": dependency \"{}\"",
+            component.id, dependency.name
+        );
+        let wasm = match &dependency.source {
+            Source::Path(path) => Arc::new(read_wasm(&place, path, None, folder, mistakes)?.0),
+            Source::Component(id) if manifest.component(&id.value).is_none() => {
+                mistakes.push(
+                    id.span.clone(),
+                    format!(
+                        "{place} names the component \"{}\", which the manifest does not define; define it or \
+                         correct the name",
+                        id.value
+                    ),
+                );
+                return None;
+            }
+            Source::Component(id) => {
+                // What is wrong with that component is told there.
+                let packed = self.component(&id.value)?;
+                if !is_only_a_part(manifest, packed) {
+                    return Some(Satisfied {
+                        wasm: packed.wasm.clone(),
+                        path: component_path(&packed.id),
+                    });
+                }
+                packed.wasm.clone()
+            }
+        };
+        self.dependencies.insert(wasm.digest, wasm.clone());
+        Some(Satisfied {
+            path: dependency_path(&wasm.digest),
+            wasm,
+        })
     }
 
     pub(super) fn component(&self, id: &str) -> Option<&Packed> {
@@ -81,28 +164,54 @@ impl Contents {
     }
 }
 
-/// Reads a component's wasm; a core module is made a component.
+/// Whether a component is in the manifest only for others to be composed of:
+/// nothing could wake it.
+fn is_only_a_part(manifest: &Manifest, packed: &Packed) -> bool {
+    let is_it = |id: &Text| id.value == packed.id;
+    let is_woken = manifest
+        .triggers
+        .iter()
+        .any(|trigger| trigger.component.as_ref().is_some_and(is_it));
+    let is_part =
+        |dependency: &Dependency| matches!(&dependency.source, Source::Component(id) if is_it(id));
+    let mut components = manifest.components.iter();
+    !is_woken
+        && !packed.interface.answers_http()
+        && components.any(|component| component.dependencies.iter().any(is_part))
+}
+
+/// A component and what it depends on, for the composer.
+fn parts(component: &Component, packed: &Packed) -> Parts {
+    let dependencies = component.dependencies.iter().zip(&packed.dependencies);
+    let dependencies = dependencies.map(|(dependency, satisfied)| Part {
+        name: dependency.name.clone(),
+        export: dependency.export.clone(),
+        inherit: dependency.inherit.clone(),
+        wasm: satisfied.wasm.bytes.clone(),
+    });
+    Parts {
+        wasm: packed.wasm.bytes.clone(),
+        dependencies: dependencies.collect(),
+    }
+}
+
+/// Reads a wasm file; a core module is made a component. `build` is the command
+/// that makes the file, if there is one.
 fn read_wasm(
-    component: &Component,
+    place: &str,
+    source: &Text,
+    build: Option<&str>,
     folder: &Path,
     mistakes: &mut Mistakes,
 ) -> Option<(Blob, Interface)> {
-    let source = &component.source;
     if source.value.is_empty() {
         return None;
     }
-    let mut wrong = |text: String| {
-        mistakes.push(
-            source.span.clone(),
-            format!("component \"{}\": {text}", component.id),
-        )
-    };
+    let mut wrong = |text: String| mistakes.push(source.span.clone(), format!("{place}: {text}"));
     let bytes = match read(&folder.join(&source.value), Limits::default().wasm) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let build = component
-                .build_command
-                .as_ref()
+            let build = build
                 .map(|command| format!(": `{command}`"))
                 .unwrap_or_default();
             wrong(format!(
@@ -143,223 +252,8 @@ fn read_wasm(
     }
 }
 
-/// Gathers the files of one component.
-struct Gatherer<'g> {
-    folder: &'g Path,
-    component: &'g Component,
-    contents: &'g mut Contents,
-    mistakes: &'g mut Mistakes,
-    files: BTreeMap<String, Digest>,
-}
-
-impl<'g> Gatherer<'g> {
-    fn run(mut self) -> BTreeMap<String, Digest> {
-        let component = self.component;
-        for files in &component.files {
-            match &files.destination {
-                Some(destination) => self.placed(files, destination),
-                None => self.pattern(files),
-            }
-        }
-        self.check_nesting();
-        self.files
-    }
-
-    /// `{ source, destination }`: a file, or all that a folder holds.
-    fn placed(&mut self, files: &Files, destination: &str) {
-        let source = files.source.trim_end_matches('/');
-        match fs::metadata(self.folder.join(source)) {
-            Ok(metadata) if metadata.is_dir() => {
-                for path in self.walk(files, source) {
-                    let below = path
-                        .strip_prefix(source)
-                        .unwrap_or(&path)
-                        .trim_start_matches('/')
-                        .to_owned();
-                    let guest = if destination.is_empty() {
-                        below
-                    } else {
-                        format!("{destination}/{below}")
-                    };
-                    self.add(files, &path, guest);
-                }
-            }
-            Ok(_) if destination.is_empty() => {
-                self.wrong(
-                    files,
-                    format!(
-                        "the file `{source}` needs a destination with a name, such as \"/{source}\""
-                    ),
-                );
-            }
-            Ok(_) => self.add(files, source, destination.to_owned()),
-            Err(error) => self.wrong(files, format!("`{source}` cannot be read: {error}")),
-        }
-    }
-
-    /// A pattern, a folder or a file below the manifest's folder; each match
-    /// keeps its path.
-    fn pattern(&mut self, files: &Files) {
-        let pattern = files.source.trim_start_matches("./").trim_end_matches('/');
-        if Path::new(pattern).is_absolute() || pattern.split('/').any(|part| part == "..") {
-            self.wrong(
-                files,
-                format!("`{pattern}` leaves the manifest's folder; write {{ source = \"{pattern}\", destination = \"/...\" }}"),
-            );
-            return;
-        }
-        if !glob::is_pattern(pattern) {
-            match fs::metadata(self.folder.join(pattern)) {
-                Ok(metadata) if metadata.is_dir() => {
-                    for path in self.walk(files, pattern) {
-                        self.add(files, &path, path.clone());
-                    }
-                }
-                Ok(_) => self.add(files, pattern, pattern.to_owned()),
-                Err(error) => self.wrong(files, format!("`{pattern}` cannot be read: {error}")),
-            }
-            return;
-        }
-        let fixed: Vec<_> = pattern
-            .split('/')
-            .take_while(|part| !glob::is_pattern(part))
-            .collect();
-        let start = fixed.join("/");
-        let found: Vec<_> = match self.folder.join(&start).is_dir() {
-            true => self
-                .walk(files, &start)
-                .into_iter()
-                .filter(|path| glob::matches(pattern, path))
-                .collect(),
-            false => Vec::new(),
-        };
-        if found.is_empty() {
-            self.contents.warnings.push(format!(
-                "component \"{}\": no file matches `{pattern}`",
-                self.component.id
-            ));
-        }
-        for path in found {
-            self.add(files, &path, path.clone());
-        }
-    }
-
-    /// The files below a folder, as paths from the manifest's folder, sorted.
-    fn walk(&mut self, files: &Files, start: &str) -> Vec<String> {
-        let mut found = Vec::new();
-        let mut todo = vec![start.to_owned()];
-        while let Some(dir) = todo.pop() {
-            let listed =
-                fs::read_dir(self.at(&dir)).and_then(Iterator::collect::<io::Result<Vec<_>>>);
-            let listed = match listed {
-                Ok(listed) => listed,
-                Err(error) => {
-                    self.wrong(files, format!("the folder `{dir}` cannot be read: {error}"));
-                    continue;
-                }
-            };
-            for entry in listed {
-                let Ok(name) = entry.file_name().into_string() else {
-                    self.wrong(
-                        files,
-                        format!(
-                            "the folder `{dir}` has a file whose name is not UTF-8: {:?}",
-                            entry.file_name()
-                        ),
-                    );
-                    continue;
-                };
-                let path = if dir.is_empty() {
-                    name
-                } else {
-                    format!("{dir}/{name}")
-                };
-                let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
-                match fs::metadata(entry.path()) {
-                    Ok(metadata) if metadata.is_dir() && is_link => {
-                        self.wrong(files, format!("`{path}` is a link to a folder, which is not followed; copy the folder or name it"));
-                    }
-                    Ok(metadata) if metadata.is_dir() && path.split('/').count() > MAX_DEPTH => {
-                        self.wrong(
-                            files,
-                            format!("`{path}` is more than {MAX_DEPTH} folders deep"),
-                        );
-                    }
-                    Ok(metadata) if metadata.is_dir() => todo.push(path),
-                    Ok(_) => found.push(path),
-                    Err(error) => self.wrong(files, format!("`{path}` cannot be read: {error}")),
-                }
-            }
-        }
-        found.sort();
-        found
-    }
-
-    fn add(&mut self, files: &Files, path: &str, guest: String) {
-        if self
-            .component
-            .exclude_files
-            .iter()
-            .any(|pattern| glob::matches(&pattern.value, path))
-        {
-            return;
-        }
-        let bytes = match read(&self.at(path), Limits::default().data) {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                self.wrong(files, format!("`{path}` cannot be read: {error}"));
-                return;
-            }
-        };
-        let digest = Digest::of(&bytes);
-        if self
-            .files
-            .insert(guest.clone(), digest)
-            .is_some_and(|other| other != digest)
-        {
-            self.wrong(
-                files,
-                format!("the guest's path `/{guest}` is named twice, with different contents"),
-            );
-        }
-        self.contents.assets.entry(digest).or_insert(bytes);
-    }
-
-    /// A guest's path cannot be a file and a folder at once.
-    fn check_nesting(&mut self) {
-        for path in self.files.keys() {
-            let folder = path
-                .match_indices('/')
-                .map(|(at, _)| &path[..at])
-                .find(|folder| self.files.contains_key(*folder));
-            if let Some(folder) = folder {
-                self.mistakes.push_at(
-                    Some(self.component.line),
-                    format!("component \"{}\": the guest's path `/{folder}` is a file, and the folder of `/{path}`", self.component.id),
-                );
-            }
-        }
-    }
-
-    fn wrong(&mut self, files: &Files, text: String) {
-        self.mistakes.push(
-            files.span.clone(),
-            format!("component \"{}\": `files`: {text}", self.component.id),
-        );
-    }
-
-    fn at(&self, path: &str) -> PathBuf {
-        let at = self.folder.join(path);
-        if at.as_os_str().is_empty() {
-            PathBuf::from(".")
-        } else {
-            at
-        }
-    }
-}
-
 /// Reads a plain file of at most `limit` bytes.
-fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+pub(super) fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let metadata = fs::metadata(path)?;
     if !metadata.is_file() {
         return Err(io::Error::other("it is not a plain file"));

@@ -61,6 +61,11 @@ pub(super) fn component_path(id: &str) -> String {
     format!("/components/{id}.wasm")
 }
 
+/// Where a dependency that is no component itself stands in a root file system.
+pub(super) fn dependency_path(digest: &Digest) -> String {
+    format!("/dependencies/{}.wasm", digest.hex())
+}
+
 /// Where a file's content stands in a root file system.
 pub(super) fn asset_path(digest: &Digest) -> String {
     format!("/assets/{}", digest.hex())
@@ -154,6 +159,7 @@ fn check_wasm(manifest: &Manifest, contents: &Contents, mistakes: &mut Mistakes)
             ("key-value stores", !component.key_value_stores.is_empty()),
             ("SQLite databases", !component.sqlite_databases.is_empty()),
             ("AI models", !component.ai_models.is_empty()),
+            ("dependencies", !component.dependencies.is_empty()),
         ];
         for (what, _) in lost.into_iter().filter(|(_, is_lost)| *is_lost) {
             mistakes.push_at(
@@ -214,6 +220,16 @@ fn write_rootfs(
         .iter()
         .map(|one| (component_path(&one.id), one.wasm.bytes.as_slice()));
     layers.push(("components", layer("components/", components.collect())?));
+    if !contents.dependencies.is_empty() {
+        let dependencies = contents
+            .dependencies
+            .iter()
+            .map(|(digest, wasm)| (dependency_path(digest), wasm.bytes.as_slice()));
+        layers.push((
+            "dependencies",
+            layer("dependencies/", dependencies.collect())?,
+        ));
+    }
     if !contents.assets.is_empty() {
         let assets = contents
             .assets
@@ -274,14 +290,14 @@ fn write_spin(
             layers.push(layer);
         }
     };
-    for component in contents
-        .components
-        .iter()
-        .filter(|one| one.wasm.bytes.len() > INLINE_LIMIT)
+    let components = contents.components.iter().map(|one| &one.wasm);
+    for wasm in components
+        .chain(contents.dependencies.values())
+        .filter(|wasm| wasm.bytes.len() > INLINE_LIMIT)
     {
         push(
             archive
-                .add(media::SPIN_WASM, component.wasm.bytes.clone())
+                .add(media::SPIN_WASM, wasm.bytes.clone())
                 .descriptor(),
         );
     }

@@ -4,12 +4,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
+use crate::app::Inherit;
 use crate::app::allowed_hosts::chaining_required;
 use crate::app::requirements::{COMPONENT_HOST_REQUIREMENTS, SERVICE_CHAINING};
 use crate::image::Digest;
 
 use super::component::Component;
-use super::contents::{Contents, Packed};
+use super::contents::{Blob, Contents, Packed};
 use super::form::{Form, asset_path, component_path};
 use super::manifest::Manifest;
 
@@ -132,13 +133,7 @@ fn write_component(
     contents: &Contents,
     form: Form,
 ) -> Value {
-    let mut source = content(
-        form,
-        packed.wasm.digest,
-        &packed.wasm.bytes,
-        &component_path(&component.id),
-    );
-    source["content_type"] = json!("application/wasm");
+    let source = wasm(form, &packed.wasm, &component_path(&component.id));
     let files: Vec<_> = packed
         .files
         .iter()
@@ -173,6 +168,9 @@ fn write_component(
             .map(|(key, template)| (key.value.clone(), json!(template.value)));
         value["config"] = Value::Object(config.collect());
     }
+    if !packed.dependencies.is_empty() {
+        value["dependencies"] = write_dependencies(component, packed, form);
+    }
     let hosts: Vec<_> = component
         .allowed_outbound_hosts
         .iter()
@@ -182,6 +180,32 @@ fn write_component(
         value["host_requirements"] = json!({ SERVICE_CHAINING: "required" });
     }
     value
+}
+
+fn write_dependencies(component: &Component, packed: &Packed, form: Form) -> Value {
+    let dependencies = component.dependencies.iter().zip(&packed.dependencies);
+    let dependencies = dependencies.map(|(dependency, satisfied)| {
+        let mut value = json!({
+            "source": wasm(form, &satisfied.wasm, &satisfied.path),
+            "export": dependency.export,
+        });
+        match &dependency.inherit {
+            Inherit::All => value["inherit"] = json!("All"),
+            Inherit::Some(powers) if powers.is_empty() => {}
+            Inherit::Some(powers) => {
+                let names = powers.iter().map(|power| power.name());
+                value["inherit"] = json!({ "Some": names.collect::<Vec<_>>() });
+            }
+        }
+        (dependency.name.to_string(), value)
+    });
+    Value::Object(dependencies.collect())
+}
+
+fn wasm(form: Form, wasm: &Blob, path: &str) -> Value {
+    let mut source = content(form, wasm.digest, &wasm.bytes, path);
+    source["content_type"] = json!("application/wasm");
+    source
 }
 
 fn write_component_metadata(component: &Component) -> Value {

@@ -5,7 +5,9 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use catena_runtime::app::{App, HttpRoute, HttpTarget, HttpTrigger, Refusal, Trigger};
+use catena_runtime::app::{
+    App, Component, Dependency, HttpRoute, HttpTarget, HttpTrigger, Inherit, Refusal, Trigger,
+};
 use catena_runtime::image::{Image, LoadError};
 use serde_json::{Value, json};
 
@@ -88,6 +90,14 @@ fn describe(text: &mut String, image: &Image) -> std::fmt::Result {
         if let Ok(digest) = image.wasm_digest(&component.id) {
             writeln!(text, "  wasm {digest}")?;
         }
+        for (dependency, wasm) in image.dependency_digests(&component.id).unwrap_or_default() {
+            let Dependency { name, inherit, .. } = dependency;
+            write!(text, "  dependency {name}: wasm {wasm}, ")?;
+            if let Some(export) = &dependency.export {
+                write!(text, "export {export}, ")?;
+            }
+            writeln!(text, "inherits {inherit}")?;
+        }
         writeln!(text, "  may call {}", list(&component.allowed_hosts))?;
         for file in &component.files {
             writeln!(text, "  file /{}", file.path)?;
@@ -145,11 +155,28 @@ fn as_json(image: Option<&Image>, reason: Option<&str>) -> Value {
     value
 }
 
+fn dependencies(component: &Component, image: &Image) -> Vec<Value> {
+    let digests = image.dependency_digests(&component.id).unwrap_or_default();
+    let dependencies = digests.into_iter().map(|(dependency, wasm)| {
+        json!({
+            "name": dependency.name.to_string(),
+            "wasm": wasm.to_string(),
+            "export": dependency.export,
+            "inherits": match &dependency.inherit {
+                Inherit::All => json!("All"),
+                Inherit::Some(powers) => powers.iter().map(|power| power.name()).collect(),
+            },
+        })
+    });
+    dependencies.collect()
+}
+
 fn application(app: &App, image: &Image) -> Value {
     let components = app.components.iter().map(|component| {
         json!({
             "id": component.id,
             "wasm": image.wasm_digest(&component.id).ok().map(|digest| digest.to_string()),
+            "dependencies": dependencies(component, image),
             "allowed_outbound_hosts": component.allowed_hosts,
             "files": component.files.iter().map(|file| &file.path).collect::<Vec<_>>(),
         })

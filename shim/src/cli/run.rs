@@ -8,13 +8,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
 use catena_runtime::compile::{CompileCache, compile};
+use catena_runtime::compose::compose;
 use catena_runtime::config::{Config, mount_point};
 use catena_runtime::engine::Concurrency;
-use catena_runtime::image::{Image, componentize};
+use catena_runtime::image::Image;
 use catena_runtime::server::{self, ComponentInput, Input, Server};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::compile::wasm_digests;
+use crate::compile::code_digests;
 use crate::inside::{self, Files};
 use crate::volumes::{self, Grant, Mount, Source};
 use crate::workload::Around;
@@ -112,14 +113,14 @@ async fn serve(name: &str, input: Input) -> anyhow::Result<i32> {
 /// Compiles the components, or takes them from the user's cache, and writes their files.
 fn prepare(image: &Image, folder: &Path) -> anyhow::Result<(Concurrency, Vec<ComponentInput>)> {
     let cache = CompileCache::open(&cache_dir()?)?;
-    let digests = wasm_digests(image)?;
+    let digests = code_digests(image)?;
     let (concurrency, codes) = cache.codes(&digests, |index, kind, output| {
         let (id, _) = digests[index];
         if kind == Concurrency::Off {
             tracing::info!("compiling {id}");
         }
-        let wasm = image.wasm(id)?;
-        Ok(output.write_all(&compile(&componentize(&wasm)?, kind)?)?)
+        let parts = image.parts(id)?;
+        Ok(output.write_all(&compile(&compose(&parts)?, kind)?)?)
     })?;
     let mut components = Vec::new();
     for (component, code) in image.app.components.iter().zip(codes) {

@@ -68,7 +68,10 @@ wasm = "x"
         (27, "holds an integer"),
         (28, "example.com"),
         (28, "nothing"),
-        (29, "`dependencies` asks for other components"),
+        (
+            29,
+            "dependency \"a:b/c\" is to come from a registry, and catena fetches nothing",
+        ),
         (30, "A has to be a string, and is an integer"),
         (33, "component \"b c\""),
         (34, "catena fetches nothing"),

@@ -63,8 +63,8 @@ fn twenty_mistakes_are_reported_together() {
 - components[0].files[0].path is "../../etc/passwd": it holds ".."; name a path that stays below the guest's root
 - component "a": the allowed outbound host "*://db.example.com" needs a port, because its scheme is "*"; add one, or ":*"
 - component "A" requires the host feature "time_travel", which catena does not have; make it "optional" or use a host that has it
-- component "A" depends on "db:driver", which is not composed into it, and this version of catena does not compose; push the application with a tool that composes
 - components[1].source says nowhere where its bytes are; give it a "digest", "inline" bytes or a "source"
+- components[1].dependencies.db:driver.source says nowhere where its bytes are; give it a "digest", "inline" bytes or a "source"
 - components[2].id must be a string, not this number
 - components[2].source.inline is not base64; encode the bytes as base64 (RFC 4648)
 - triggers[1] has the id "t1", which triggers[0] has already; rename one of them
@@ -493,11 +493,45 @@ fn bad_allowed_hosts_are_refused() {
 }
 
 #[test]
-fn parts_that_are_not_composed_are_refused() {
+fn dependencies_that_cannot_be_read_are_refused() {
+    let source = json!({"digest": DIGEST});
+    malformed(
+        "/components/1/dependencies",
+        json!({"a/b": {"source": source}}),
+        "components[1].dependencies.a/b has the name \"a/b\", which names no import; write it as \"name\", \
+         \"namespace:package\", \"namespace:package/interface\" or one of the latter with \"@1.2.3\"",
+    );
+    malformed(
+        "/components/1/dependencies",
+        json!({"a:b": {"source": {}}}),
+        "components[1].dependencies.a:b.source says nowhere where its bytes are; give it a \"digest\", \
+         \"inline\" bytes or a \"source\"",
+    );
+    malformed(
+        "/components/1/dependencies",
+        json!({"a:b": {"source": source, "inherit": "Everything"}}),
+        "components[1].dependencies.a:b.inherit must be \"All\" or {\"Some\": [..]}; correct it",
+    );
     unmet(
         "/components/1/dependencies",
-        json!({"a:b/c": {"source": {}}, "d:e": {"source": {}}}),
-        "component \"b\" depends on \"a:b/c\", \"d:e\", which is not composed into it, and this \
-         version of catena does not compose; push the application with a tool that composes",
+        json!({"a:b": {"source": source, "inherit": {"Some": ["files", "colours"]}}}),
+        "components[1].dependencies.a:b.inherit.Some lists \"colours\", which is nothing that a dependency \
+         can inherit; it can inherit ai_models, allowed_outbound_hosts, environment, files, \
+         key_value_stores, sqlite_databases, variables",
+    );
+    malformed(
+        "/components/1/dependencies",
+        (0..101)
+            .map(|n| (format!("a:b{n}"), json!({"source": source})))
+            .collect::<serde_json::Map<_, _>>()
+            .into(),
+        "components[1].dependencies has 101 entries, and catena composes at most 100; compose some of them \
+         beforehand",
+    );
+    unmet(
+        "/components/1/trigger_dependencies",
+        json!({"middleware": [{}]}),
+        "component \"b\" has \"trigger_dependencies\", which this version of catena does not compose; push \
+         the application with a tool that composes",
     );
 }
