@@ -64,7 +64,7 @@ fn twenty_mistakes_are_reported_together() {
 - component "a": the allowed outbound host "*://db.example.com" needs a port, because its scheme is "*"; add one, or ":*"
 - component "A" requires the host feature "time_travel", which catena does not have; make it "optional" or use a host that has it
 - components[1].source says nowhere where its bytes are; give it a "digest", "inline" bytes or a "source"
-- components[1].dependencies.db:driver.source says nowhere where its bytes are; give it a "digest", "inline" bytes or a "source"
+- components[1].dependencies["db:driver"].source says nowhere where its bytes are; give it a "digest", "inline" bytes or a "source"
 - components[2].id must be a string, not this number
 - components[2].source.inline is not base64; encode the bytes as base64 (RFC 4648)
 - triggers[1] has the id "t1", which triggers[0] has already; rename one of them
@@ -498,24 +498,24 @@ fn dependencies_that_cannot_be_read_are_refused() {
     malformed(
         "/components/1/dependencies",
         json!({"a/b": {"source": source}}),
-        "components[1].dependencies.a/b has the name \"a/b\", which names no import; write it as \"name\", \
+        "components[1].dependencies[\"a/b\"] has the name \"a/b\", which names no import; write it as \"name\", \
          \"namespace:package\", \"namespace:package/interface\" or one of the latter with \"@1.2.3\"",
     );
     malformed(
         "/components/1/dependencies",
         json!({"a:b": {"source": {}}}),
-        "components[1].dependencies.a:b.source says nowhere where its bytes are; give it a \"digest\", \
+        "components[1].dependencies[\"a:b\"].source says nowhere where its bytes are; give it a \"digest\", \
          \"inline\" bytes or a \"source\"",
     );
     malformed(
         "/components/1/dependencies",
         json!({"a:b": {"source": source, "inherit": "Everything"}}),
-        "components[1].dependencies.a:b.inherit must be \"All\" or {\"Some\": [..]}; correct it",
+        "components[1].dependencies[\"a:b\"].inherit must be \"All\" or {\"Some\": [..]}; correct it",
     );
     unmet(
         "/components/1/dependencies",
         json!({"a:b": {"source": source, "inherit": {"Some": ["files", "colours"]}}}),
-        "components[1].dependencies.a:b.inherit.Some lists \"colours\", which is nothing that a dependency \
+        "components[1].dependencies[\"a:b\"].inherit.Some lists \"colours\", which is nothing that a dependency \
          can inherit; it can inherit ai_models, allowed_outbound_hosts, environment, files, \
          key_value_stores, sqlite_databases, variables",
     );
