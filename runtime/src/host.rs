@@ -118,7 +118,7 @@ impl State {
             !(entry.is::<DynInputStream>()
                 || entry.is::<DynOutputStream>()
                 || entry.is::<DynPollable>()
-                || entry.is::<Descriptor>())
+                || matches!(entry.downcast_ref(), Some(Descriptor::Dir(_))))
         };
         self.table.iter_mut().filter(counts).count()
     }

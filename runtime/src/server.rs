@@ -199,10 +199,12 @@ impl Server {
             threads,
             ..
         } = self;
+        let trim = tracker.spawn(trim(Arc::clone(&dispatcher)));
         let code = tokio::select! {
             code = run_command(&app, &dispatcher, component, line) => code,
             () = shutdown => CUT_OFF,
         };
+        trim.abort();
         wind_up(dispatcher, &otel, tracker, threads, Instant::now()).await;
         code
     }

@@ -79,6 +79,10 @@ impl Guest {
             reusable.instance.store.data_mut().hooks.life = Arc::clone(&self.idle);
             reusable.since = Instant::now();
             self.shelf().push(reusable);
+            // Who began to wait meanwhile found the shelf without it.
+            if self.commons.waiting.load(Ordering::SeqCst) > 0 {
+                self.clear_shelf();
+            }
         }
     }
 

@@ -9,7 +9,7 @@
 //! Nothing listens: events reach a guest by the application's triggers.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
@@ -33,7 +33,7 @@ pub(crate) struct Sockets {
     network: Network,
     /// Addresses, and the names that they were found by.
     known: Mutex<VecDeque<(IpAddr, String)>>,
-    lookups: Semaphore,
+    lookups: Arc<Semaphore>,
 }
 
 /// Why a name has no address for a guest.
@@ -53,7 +53,7 @@ impl Sockets {
         Self {
             network,
             known: Mutex::default(),
-            lookups: Semaphore::new(MAX_LOOKUPS),
+            lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)),
         }
     }
 
@@ -138,8 +138,15 @@ impl Sockets {
             );
             return Err(LookupError::Denied);
         }
-        let _turn = self.lookups.acquire().await;
-        let found = tokio::net::lookup_host((name, 0)).await.map_err(|error| {
+        let turn = Arc::clone(&self.lookups).acquire_owned().await;
+        let asked = name.to_owned();
+        // The system's lookup cannot be stopped: its turn ends with it, not with who asked.
+        let looked_up = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            (asked.as_str(), 0).to_socket_addrs()
+        });
+        let found = looked_up.await.map_err(std::io::Error::other);
+        let found = found.and_then(|found| found).map_err(|error| {
             tracing::debug!("looking up {name}: {error}");
             LookupError::Unknown
         })?;

@@ -14,12 +14,13 @@ use nix::unistd::Pid;
 
 use super::{CgroupMount, collect, is_gone};
 
-/// How long the kernel is given to let go of processes that were killed, and how often it is asked.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the kernel is given to let go of processes that were killed, and how often it is asked. containerd gives
+/// `delete` 5 s for everything.
+const PATIENCE: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Ends whatever is left in the cgroup of the container with this state folder and removes it with those below it; that
-/// it is gone is fine. Blocks for up to 5 s, and fails if processes stay longer. What systemd made is systemd's.
+/// it is gone is fine. Blocks for up to 3 s, and fails if processes stay longer. What systemd made is systemd's.
 pub(crate) fn remove(state: &Path) -> anyhow::Result<()> {
     // A container whose making was cut short has no cgroup yet.
     let Ok(config) = YoukiConfig::load(state) else {
@@ -63,6 +64,10 @@ fn end(folder: &Path) -> anyhow::Result<()> {
     collect(folder, &mut processes).context("listing the container's processes")?;
     if processes.contains(&std::process::id().cast_signed()) {
         bail!("the container has no cgroup of its own");
+    }
+    // Version 2 ends them all at once, also those that are made meanwhile.
+    if fs::write(folder.join("cgroup.kill"), "1").is_ok() {
+        return Ok(());
     }
     // What has a foreign PID namespace is listed as 0.
     for pid in processes.into_iter().filter(|pid| *pid > 0) {
