@@ -1,7 +1,7 @@
 //! Where a component may connect, for clients of protocols other than HTTP, and
 //! the networks that no component may reach.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -38,11 +38,28 @@ impl BlockedNetworks {
         }
     }
 
-    /// Whether an address lies in such a network.
+    /// Whether an address lies in such a network, or leads into one through a
+    /// translator.
     pub(crate) fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        (self.private && !is_public(address))
-            || self.blocks.iter().any(|block| block.contains(&address))
+        let behind = behind_translator(address).map(IpAddr::V4);
+        [Some(address), behind].into_iter().flatten().any(|place| {
+            (self.private && !is_public(place))
+                || self.blocks.iter().any(|block| block.contains(&place))
+        })
+    }
+}
+
+/// The address of version 4 that one of version 6 leads to, by NAT64 (RFC 6052,
+/// 2.1) or by 6to4 (RFC 3056, 2).
+fn behind_translator(address: IpAddr) -> Option<Ipv4Addr> {
+    let IpAddr::V6(address) = address else {
+        return None;
+    };
+    match address.octets() {
+        [0x00, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0, v4 @ ..] => Some(v4.into()),
+        [0x20, 0x02, a, b, c, d, ..] => Some([a, b, c, d].into()),
+        _ => None,
     }
 }
 
@@ -174,6 +191,18 @@ mod tests {
     fn an_address_of_version_4_is_itself_in_version_6() {
         let blocked = blocked(&["10.0.0.0/8"]);
         assert!(blocked.contains("::ffff:10.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn a_translator_leads_nowhere_else() {
+        for blocked in [blocked(&["10.0.0.0/8"]), blocked(&["private"])] {
+            for inside in ["64:ff9b::10.0.0.1", "2002:a00:1::1"] {
+                assert!(blocked.contains(inside.parse().unwrap()), "{inside}");
+            }
+            for outside in ["64:ff9b::8.8.8.8", "2002:808:808::1"] {
+                assert!(!blocked.contains(outside.parse().unwrap()), "{outside}");
+            }
+        }
     }
 
     #[test]
