@@ -8,17 +8,24 @@
 //! can tell its calls from its parent's.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{self, AssertUnwindSafe};
 
 use anyhow::{Context as _, bail};
 use wac_graph::types::{Package, SubtypeChecker, World, WorldId};
 use wac_graph::{CompositionGraph, EncodeOptions, NodeId};
+use wasmparser::{Validator, WasmFeatures};
 
+use crate::app::Inherit;
 use crate::image::{Part, Parts, componentize};
 
 mod isolate;
 
 pub(crate) use isolate::DENIED;
+
+/// How many imports a component and its dependencies have together at most: as
+/// many as wasmparser lets one component have.
+const MAX_IMPORTS: usize = 1000;
 
 /// The component of these parts: itself where it has no dependencies.
 ///
@@ -30,11 +37,34 @@ pub fn compose(parts: &Parts) -> anyhow::Result<Cow<'_, [u8]>> {
     if parts.dependencies.is_empty() {
         return Ok(component);
     }
+    let composed = unless_it_panics(|| compose_of(component.into_owned(), &parts.dependencies));
+    let composed = composed.unwrap_or_else(|| bail!("{UNFIT}"))?;
+    Validator::new_with_features(WasmFeatures::all())
+        .validate_all(&composed)
+        .map_err(|error| invalid(&error, &parts.dependencies))?;
+    Ok(Cow::Owned(composed))
+}
+
+const UNFIT: &str = "the dependencies cannot be composed into the component: what they and it \
+                     import does not fit together; build them with the same versions of their \
+                     interfaces";
+
+/// The composer panics where a component is of a kind that it does not expect.
+/// Where that is in its code helps nobody who reads what is wrong with an image.
+fn unless_it_panics<T>(act: impl FnOnce() -> T) -> Option<T> {
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
+    let outcome = panic::catch_unwind(AssertUnwindSafe(act));
+    panic::set_hook(hook);
+    outcome.ok()
+}
+
+fn compose_of(component: Vec<u8>, dependencies: &[Part]) -> anyhow::Result<Vec<u8>> {
     let mut problems = Vec::new();
     let mut composer = Composer::default();
-    let parent = composer.add("component", component.into_owned())?;
+    let parent = composer.add("component", component)?;
     let mut plugs = Vec::new();
-    for (index, part) in parts.dependencies.iter().enumerate() {
+    for (index, part) in dependencies.iter().enumerate() {
         let added =
             isolated(part).and_then(|wasm| composer.add(&format!("dependency-{index}"), wasm));
         match added {
@@ -46,7 +76,34 @@ pub fn compose(parts: &Parts) -> anyhow::Result<Cow<'_, [u8]>> {
     if !problems.is_empty() {
         bail!("{}", problems.join("; "));
     }
-    Ok(Cow::Owned(composer.finish(parent)?))
+    let instances = plugs.iter().map(|(_, instance)| *instance);
+    let imports = composer.imports(instances.chain([parent]));
+    if imports > MAX_IMPORTS {
+        bail!(
+            "it and its dependencies import {imports} things together, and a component has at \
+             most {MAX_IMPORTS}; compose fewer"
+        );
+    }
+    composer.finish(parent)
+}
+
+/// What to say of a composition that no engine takes.
+fn invalid(error: &wasmparser::BinaryReaderError, dependencies: &[Part]) -> anyhow::Error {
+    let isolated = dependencies
+        .iter()
+        .filter(|part| part.inherit != Inherit::All);
+    let isolated: Vec<_> = isolated.map(|part| format!("\"{}\"", part.name)).collect();
+    let hint = match isolated.is_empty() {
+        true => String::new(),
+        false => format!(
+            ", or let {} inherit what it is handed or hands out, such as stores and connections",
+            isolated.join(", ")
+        ),
+    };
+    anyhow::anyhow!(
+        "the dependencies do not fit the component: {}; build them for the same interfaces{hint}",
+        error.message()
+    )
 }
 
 /// A dependency with no more than what it may use.
@@ -161,16 +218,18 @@ impl Composer {
             let alias = self.graph.alias_instance_export(parent.node, &export)?;
             self.graph.export(alias, &export)?;
         }
-        // The engine validates it.
         let options = EncodeOptions {
             validate: false,
             ..EncodeOptions::default()
         };
-        let encoded = self.graph.encode(options);
-        encoded.context(
-            "the dependencies cannot be composed into the component: what they and it import does \
-             not fit together; build them with the same versions of their interfaces",
-        )
+        self.graph.encode(options).context(UNFIT)
+    }
+
+    /// How many different things these import.
+    fn imports(&self, of: impl Iterator<Item = Instance>) -> usize {
+        let types = self.graph.types();
+        let imports = of.flat_map(|instance| types[instance.world].imports.keys());
+        imports.collect::<BTreeSet<_>>().len()
     }
 
     fn names(&self, of: Instance, which: impl Fn(&World) -> Vec<&String>) -> Vec<String> {
@@ -200,3 +259,6 @@ fn shown(names: &[String]) -> String {
         _ => shown.join(", "),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -348,23 +348,41 @@ impl Image {
     }
 
     /// A component's wasm and that of its dependencies, verified. Together they
-    /// are no larger than a component may be.
-    pub fn parts(&self, component: &str) -> Result<Parts, LoadError> {
+    /// are no larger than a component may be, and they are those that
+    /// [`Image::code_digest`] gave `digest` for, in hex: files of a root file
+    /// system could have changed meanwhile.
+    pub fn parts(&self, component: &str, digest: &str) -> Result<Parts, LoadError> {
         let mut parts = Parts::alone(self.wasm(component)?);
         let component = self.component(component)?;
-        let mut left = self.limits.wasm - parts.wasm.len() as u64;
+        let limit = self.limits.wasm;
+        let mut left = limit - parts.wasm.len() as u64;
+        let mut digests = Vec::new();
         for dependency in &component.dependencies {
-            let opened = self.store.open(&dependency.source, left);
-            let wasm = opened
-                .and_then(store::Opened::read)
-                .map_err(|error| error.within(&place(component, dependency)))?;
-            left -= wasm.len() as u64;
+            let within = |error: LoadError| error.within(&place(component, dependency));
+            let opened = self.store.open(&dependency.source, limit).map_err(within)?;
+            let wasm = opened.read().map_err(within)?;
+            left = left.checked_sub(wasm.len() as u64).ok_or_else(|| {
+                LoadError::corrupt(
+                    place(component, dependency),
+                    format!(
+                        "makes the component and its dependencies larger together than {limit} \
+                         bytes; compose fewer or smaller ones"
+                    ),
+                )
+            })?;
+            digests.push((dependency, Digest::of(&wasm)));
             parts.dependencies.push(Part {
                 name: dependency.name.clone(),
                 export: dependency.export.clone(),
                 inherit: dependency.inherit.clone(),
                 wasm,
             });
+        }
+        if parts::digest(Digest::of(&parts.wasm), &digests).hex() != digest {
+            return Err(LoadError::corrupt(
+                format!("component \"{}\"", component.id),
+                "changed while it was read; load it again",
+            ));
         }
         Ok(parts)
     }

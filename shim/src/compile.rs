@@ -64,8 +64,8 @@ impl Compiler<'_> {
     pub(crate) fn codes(&self, image: &Image) -> anyhow::Result<(Concurrency, Vec<File>)> {
         let components = code_digests(image)?;
         let (concurrency, codes) = self.cache.codes(&components, |index, kind, output| {
-            let (id, _) = components[index];
-            let parts = image.parts(id)?;
+            let (id, digest) = &components[index];
+            let parts = image.parts(id, digest)?;
             self.run_child(&parts, kind, output)
         })?;
         for code in &codes {

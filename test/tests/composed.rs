@@ -450,21 +450,36 @@ async fn a_manifest_with_dependencies_packs_in_every_form_and_inspect_tells_of_t
     Ok(())
 }
 
+/// What is said of a manifest, which has to be of the line that begins so.
+fn mistake(manifest: &str, line: &str) -> Result<String> {
+    let Err(error) = Packed::text(manifest, Form::Rootfs) else {
+        anyhow::bail!("it packed");
+    };
+    let told = format!("{error:#}");
+    let line = manifest.lines().position(|one| one.starts_with(line));
+    let line = line.context("no such line")? + 1;
+    assert!(told.contains(&format!("spin.toml:{line}")), "{told}");
+    Ok(told)
+}
+
 #[test]
 fn a_dependency_that_would_have_to_be_fetched_is_refused_by_line() -> Result<()> {
     let manifest = MANIFEST.replace(
         "{ path = \"GUESTS/library.wasm\" }",
         "{ version = \">=1.0\", package = \"test:library\" }",
     );
-    let Err(error) = Packed::text(&manifest, Form::Rootfs) else {
-        anyhow::bail!("it packed");
-    };
-    let told = format!("{error:#}");
-    let line = MANIFEST
-        .lines()
-        .position(|line| line.starts_with("\"test:library\""));
-    let line = line.context("no such line")? + 1;
-    assert!(told.contains(&format!("spin.toml:{line}")), "{told}");
+    let told = mistake(&manifest, "\"test:library\"")?;
     assert!(told.contains("catena fetches nothing"), "{told}");
+    Ok(())
+}
+
+#[test]
+fn a_component_with_settings_of_its_own_is_refused_as_a_dependency() -> Result<()> {
+    let settings =
+        "key_value_stores = [\"default\"]\nallowed_outbound_hosts = [\"https://example.com\"]\n";
+    let manifest = MANIFEST.to_owned() + settings;
+    let told = mistake(&manifest, "shout")?;
+    let has = "has `allowed_outbound_hosts`, `key_value_stores` of its own";
+    assert!(told.contains(has), "{told}");
     Ok(())
 }

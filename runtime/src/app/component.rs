@@ -76,7 +76,7 @@ fn refuse_trigger_dependencies(node: &Node<'_>, who: &str, report: &mut Report) 
     };
     if !section.entries(report).is_empty() {
         report.unmet(format!(
-            "{who} has \"trigger_dependencies\", which this version of catena does not compose; push \
+            "{who} has \"trigger_dependencies\", and catena composes no middleware; push \
              the application with a tool that composes"
         ));
     }

@@ -218,12 +218,11 @@ impl FromStr for DependencyName {
     }
 }
 
-/// Words of letters and digits, each beginning with a letter, with hyphens between.
+/// Words of letters and digits with hyphens between, the first word beginning
+/// with a letter.
 fn is_kebab(text: &str) -> bool {
-    text.split('-').all(|word| {
-        word.starts_with(|c: char| c.is_ascii_alphabetic())
-            && word.chars().all(|c| c.is_ascii_alphanumeric())
-    })
+    let is_word = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric());
+    text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.split('-').all(is_word)
 }
 
 /// Three numbers, and what may come after them.
@@ -319,6 +318,7 @@ mod tests {
             ("a:b", "a:b/c@0.1.0"),
             ("a:b@0.1.0", "a:b/c@0.1.0"),
             ("a-b", "a-b"),
+            ("acme:sha-2/hash-256@1.0.0", "acme:sha-2/hash-256@1.0.0"),
         ] {
             let parsed: DependencyName = name.parse().unwrap();
             assert!(parsed.matches(import), "{name} {import}");

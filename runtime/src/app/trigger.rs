@@ -350,8 +350,8 @@ fn refuse_dependencies(node: &Node<'_>, who: &str, report: &mut Report) {
         .collect();
     if !roles.is_empty() {
         report.unmet(format!(
-            "{who} puts {} around its component, which is not composed into it, and this version \
-             of catena does not compose; push the application with a tool that composes",
+            "{who} puts {} around its component, which is not composed into it, and catena \
+             composes no middleware; push the application with a tool that composes",
             roles.join(", ")
         ));
     }

@@ -126,6 +126,8 @@ fn gives(name: &str) -> Gives {
     match (package, interface) {
         ("wasi:io" | "wasi:clocks" | "wasi:random", _) => Gives::Nothing,
         ("wasi:cli", "environment") => Gives::Power(Power::Environment),
+        // What happened in it is the component's to tell, whoever was at work.
+        ("wasi:otel", _) => Gives::Nothing,
         // The standard streams are the container's log for whoever is in it.
         ("wasi:cli", "exit" | "stdin" | "stdout" | "stderr" | "types") => Gives::Nothing,
         ("wasi:cli", terminal) if terminal.starts_with("terminal-") => Gives::Nothing,
@@ -147,16 +149,15 @@ fn gives(name: &str) -> Gives {
     }
 }
 
-/// The same for the interfaces of Spin, by its SIP-023. Spin itself gives the
-/// servers of databases to `sqlite_databases`; but they are hosts.
+/// The same for the interfaces of Spin. Servers of databases belong to
+/// `sqlite_databases`, as Spin has it; which of them, the hosts of the component
+/// say.
 fn gives_of_spin(name: &str) -> Gives {
     match name {
         "llm" => Gives::Power(Power::AiModels),
-        "http" | "redis" | "mqtt" | "mysql" | "postgres" => {
-            Gives::Power(Power::AllowedOutboundHosts)
-        }
+        "http" | "redis" | "mqtt" => Gives::Power(Power::AllowedOutboundHosts),
         "key-value" => Gives::Power(Power::KeyValueStores),
-        "sqlite" => Gives::Power(Power::SqliteDatabases),
+        "sqlite" | "mysql" | "postgres" => Gives::Power(Power::SqliteDatabases),
         "config" | "variables" => Gives::Power(Power::Variables),
         _ => Gives::More,
     }
@@ -245,7 +246,6 @@ mod tests {
     fn what_is_not_known_is_denied() {
         for name in [
             "wasi:nn/graph@1.0.0",
-            "wasi:otel/tracing@0.2.0-rc.2",
             "spin:new/thing",
             "wasi:x",
             "fermyon:spin/new",
@@ -256,6 +256,7 @@ mod tests {
         for name in [
             "wasi:http/types@0.2.0",
             "fermyon:spin/http-types",
+            "wasi:otel/tracing@0.2.0-rc.2",
             "wasi:cli/stdout@0.3.0",
         ] {
             assert!(may_import(name, &Inherit::nothing()), "{name}");

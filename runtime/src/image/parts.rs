@@ -18,9 +18,10 @@ use super::digest::Digest;
 /// The largest description of parts that is read.
 const MAX_HEADER: u64 = 16 << 20;
 
-/// Goes into the names of composed code. It changes whenever the same parts
-/// come to be composed otherwise.
-const COMPOSITION: &str = "catena composition 1";
+/// Goes into the names of composed code, so that what another catena composed,
+/// by other rules, is not taken for this one's. Between two versions the number
+/// changes whenever the same parts come to be composed otherwise.
+const COMPOSITION: &str = concat!("catena ", env!("CARGO_PKG_VERSION"), " composition 2");
 
 /// A component's wasm, and the dependencies to be composed into it.
 #[derive(Debug, Clone, PartialEq, Eq)]

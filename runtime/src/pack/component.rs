@@ -86,6 +86,25 @@ impl Component {
         Some(component)
     }
 
+    /// What it is given that it would not have as a part of another component, by
+    /// the names in the manifest.
+    pub(super) fn settings(&self) -> Vec<&'static str> {
+        let settings = [
+            ("`ai_models`", self.ai_models.is_empty()),
+            (
+                "`allowed_outbound_hosts`",
+                self.allowed_outbound_hosts.is_empty(),
+            ),
+            ("`dependencies`", self.dependencies.is_empty()),
+            ("`files`", self.files.is_empty()),
+            ("`key_value_stores`", self.key_value_stores.is_empty()),
+            ("`sqlite_databases`", self.sqlite_databases.is_empty()),
+            ("`variables`", self.variables.is_empty()),
+        ];
+        let given = settings.into_iter().filter(|(_, is_empty)| !is_empty);
+        given.map(|(name, _)| name).collect()
+    }
+
     /// Checks what needs the application's variables to be known.
     pub(super) fn check_templates(&self, declared: &Variables, mistakes: &mut Mistakes) {
         for entry in &self.allowed_outbound_hosts {

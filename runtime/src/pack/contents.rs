@@ -141,6 +141,19 @@ impl Contents {
                 return None;
             }
             Source::Component(id) => {
+                let settings = manifest.component(&id.value).map(Component::settings);
+                if let Some(settings) = settings.filter(|settings| !settings.is_empty()) {
+                    mistakes.push(
+                        id.span.clone(),
+                        format!(
+                            "{place} is the component \"{}\", which has {} of its own, and a dependency \
+                             has only what it inherits; remove it there, or use a component without",
+                            id.value,
+                            settings.join(", ")
+                        ),
+                    );
+                    return None;
+                }
                 // What is wrong with that component is told there.
                 let packed = self.component(&id.value)?;
                 if !is_only_a_part(manifest, packed) {

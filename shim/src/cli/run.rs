@@ -115,11 +115,11 @@ fn prepare(image: &Image, folder: &Path) -> anyhow::Result<(Concurrency, Vec<Com
     let cache = CompileCache::open(&cache_dir()?)?;
     let digests = code_digests(image)?;
     let (concurrency, codes) = cache.codes(&digests, |index, kind, output| {
-        let (id, _) = digests[index];
+        let (id, digest) = &digests[index];
         if kind == Concurrency::Off {
             tracing::info!("compiling {id}");
         }
-        let parts = image.parts(id)?;
+        let parts = image.parts(id, digest)?;
         Ok(output.write_all(&compile(&compose(&parts)?, kind)?)?)
     })?;
     let mut components = Vec::new();

@@ -245,7 +245,7 @@ fn bad_triggers_are_refused() {
         "/triggers/0/trigger_dependencies",
         json!({"middleware": [{}]}),
         "trigger \"a-http-trigger\" puts \"middleware\" around its component, which is not \
-         composed into it, and this version of catena does not compose; push the application \
+         composed into it, and catena composes no middleware; push the application \
          with a tool that composes",
     );
     malformed(
@@ -531,7 +531,7 @@ fn dependencies_that_cannot_be_read_are_refused() {
     unmet(
         "/components/1/trigger_dependencies",
         json!({"middleware": [{}]}),
-        "component \"b\" has \"trigger_dependencies\", which this version of catena does not compose; push \
+        "component \"b\" has \"trigger_dependencies\", and catena composes no middleware; push \
          the application with a tool that composes",
     );
 }
