@@ -33,8 +33,8 @@ build: ## Builds the shim, which is also the command line
 
 .PHONY: guests
 guests: ## Builds the example components and the tests' guests
-	cd images && $(CARGO) build --release --locked
-	cd images && $(CARGO) build --release --locked --target wasm32-wasip1 --package hello --package command --package cgi
+	cd images && $(CARGO) build --release --locked --workspace --exclude first
+	cd images && $(CARGO) build --release --locked --target wasm32-wasip1 --package hello --package command --package cgi --package first
 	test/scripts/languages.sh
 
 # `wasm` is the form of a single component with nothing around it.

@@ -36,6 +36,7 @@ mod docker;
 mod error;
 mod file_url;
 mod files;
+mod first_sdks;
 mod layers;
 mod layout;
 mod lock;

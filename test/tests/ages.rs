@@ -1,9 +1,11 @@
-//! Guests of every age: the release candidates of `wasi:http` from 2023, the HTTP interfaces of Spin's first SDKs, and
-//! CGI programs.
+//! Guests of every age: the release candidates of `wasi:http` from 2023, the HTTP interfaces of Spin's first SDKs, core
+//! modules of those SDKs, and CGI programs.
 
 use anyhow::Result;
-use catena_test::Catena;
+use catena_test::broker::publish;
+use catena_test::{Backing, Catena};
 use http::StatusCode;
+use tempfile::TempDir;
 
 #[tokio::test]
 async fn release_candidates_of_2023_answer_call_and_wait() -> Result<()> {
@@ -52,6 +54,68 @@ async fn the_http_interfaces_of_the_first_sdks() -> Result<()> {
     }
     let nothing = client.get("/inbound/nothing?status=0").await?;
     assert_eq!(nothing.status, StatusCode::INTERNAL_SERVER_ERROR);
+    Ok(())
+}
+
+/// A module of wit-bindgen 0.2: what it is passed arrives, what it answers comes back, and so with what it imports.
+#[tokio::test]
+async fn core_modules_of_the_first_sdks() -> Result<()> {
+    let redis = Backing::redis()?;
+    let address = format!("redis://{}", redis.address());
+    let state = TempDir::new()?;
+    let run = Catena::app("first")?.variable("redis", &address);
+    let app = run.state_dir(state.path()).start().await?;
+    let mut client = app.http1().await?;
+    let answer = client.get("/a?b=c").await?;
+    assert_eq!(answer.status.as_u16(), 203);
+    assert_eq!(answer.header("x-first"), "yes");
+    let text = answer.text();
+    assert!(text.starts_with("0 /a?b=c params 0\n"), "{text}");
+    assert!(text.contains("\nspin-path-info: /a\n"), "{text}");
+    let text = client.post("/", "what it reads").await?.text();
+    assert!(text.starts_with("1 / params 0\n"), "{text}");
+    assert!(text.ends_with("\nwhat it reads"), "{text}");
+    let nothing = client.get("/nothing").await?;
+    assert_eq!(nothing.status, StatusCode::NO_CONTENT);
+    let redis_path = format!("redis?{address}");
+    for (asked, told) in [
+        ("config?told", "<a value>"),
+        (
+            "call?http://hello.spin.internal/",
+            "200, headers true: Hello from catena\n",
+        ),
+        ("call?http://localhost/", "error 1"),
+        ("call?http://", "error 2"),
+        ("keep?this", r#"0 0 this 1 ["kept"] 0 error 4 error 3"#),
+        ("sql?this", "text whole real none this 7 1.5 kind 4"),
+        (&redis_path, "a value, 1, binary a value, kind 0"),
+        ("redis?redis://localhost:1", "error 1"),
+    ] {
+        let text = client.get(&format!("/{asked}")).await?.text();
+        assert_eq!(text, told, "{asked}");
+    }
+    let unknown = client.get("/config?absent").await?.text();
+    assert!(unknown.starts_with("error 0: "), "{unknown}");
+    app.output().wait_for("first: answered /config").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn messages_of_redis_wake_core_modules_of_the_first_sdks() -> Result<()> {
+    let redis = Backing::redis()?;
+    let address = format!("redis://{}", redis.address());
+    let app = Catena::app("first")?.variable("redis", &address);
+    let app = app.start().await?;
+    app.output().wait_for("brings messages of news").await?;
+    assert_eq!(publish(redis.address(), "news", "hello")?, 1);
+    app.output().wait_for("recorded /first hello").await?;
+    app.output()
+        .wait_for("first: took hello: 200, headers true: recorded")
+        .await?;
+    publish(redis.address(), "news", "fail one")?;
+    app.output().wait_for("it returned the error").await?;
+    publish(redis.address(), "news", "after")?;
+    app.output().wait_for("recorded /first after").await?;
     Ok(())
 }
 

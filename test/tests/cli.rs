@@ -170,8 +170,13 @@ fn inspect_gives_the_verdict() -> Result<()> {
 
 #[test]
 fn inspect_of_a_bare_file() -> Result<()> {
-    let output = inspect(&workspace::guest("hello_p3")?)?;
-    assert!(output.success, "{output:?}");
+    for file in [
+        workspace::guest("hello_p3")?,
+        workspace::core_guest("first")?,
+    ] {
+        let output = inspect(&file)?;
+        assert!(output.success, "{output:?}");
+    }
     Ok(())
 }
 

@@ -62,6 +62,19 @@ async fn a_core_module_packs() -> Result<()> {
     Ok(())
 }
 
+/// What old packers left in images is turned at load.
+#[tokio::test]
+async fn core_modules_of_the_first_sdks_run_as_they_are() -> Result<()> {
+    let module = workspace::core_guest("first")?;
+    let layout = Layout::spin(&lockfile(), &fs::read(&module)?)?;
+    for image in [layout.path(), &module] {
+        let app = Catena::image(image).start().await?;
+        let text = app.get("/a").await?.text();
+        assert!(text.starts_with("0 /a params 0\n"), "{text}");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn the_example_that_must_be_refused() -> Result<()> {
     for form in [Form::Rootfs, Form::Spin] {

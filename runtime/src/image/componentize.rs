@@ -12,23 +12,52 @@ use wasi_preview1_component_adapter_provider::{
 };
 use wit_component::ComponentEncoder;
 
+use super::first_sdks;
 use super::wasm::Interface;
 
 /// The component of these bytes: a component as it is, a core module encoded as
 /// one with the WASI adapter that it needs.
+///
+/// # Errors
+/// When they are no module, or one that cannot be turned into a component.
 pub fn componentize(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
     let interface =
         Interface::read(bytes).map_err(|reason| anyhow::anyhow!("the file {reason}"))?;
     if interface.component {
         return Ok(Cow::Borrowed(bytes));
     }
+    if first_sdks::made(&interface) {
+        return first_sdks::renewed(bytes)
+            .and_then(|module| encode(&module, first_adapter(&interface)))
+            .map(Cow::Owned)
+            .context(
+                "this core module of one of Spin's first SDKs cannot be turned into a component; \
+                 build it again with a newer SDK",
+            );
+    }
     let adapter = adapter(&interface)?;
-    let component = ComponentEncoder::default()
-        .module(bytes)
+    let component = encode(bytes, adapter).context(
+        "this core module cannot be turned into a component; build it as a component (for example \
+         for wasm32-wasip2)",
+    )?;
+    Ok(Cow::Owned(component))
+}
+
+fn encode(module: &[u8], adapter: &[u8]) -> Result<Vec<u8>> {
+    ComponentEncoder::default()
+        .module(module)
         .and_then(|encoder| encoder.adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, adapter))
         .and_then(|encoder| encoder.validate(true).encode())
-        .context("this core module cannot be turned into a component; build it as a component (for example for wasm32-wasip2)")?;
-    Ok(Cow::Owned(component))
+}
+
+/// One of the first SDKs' modules that events wake may export a `_start` as well;
+/// TinyGo's do. It is not called.
+fn first_adapter(interface: &Interface) -> &'static [u8] {
+    if first_sdks::wakes(interface) || !interface.runs() {
+        WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER
+    } else {
+        WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER
+    }
 }
 
 /// A program with `_start` needs the command adapter, which exports

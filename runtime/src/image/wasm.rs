@@ -24,6 +24,9 @@ pub enum Purpose {
     Command,
 }
 
+/// What a core module of Spin's first SDKs exports to answer HTTP requests.
+pub(super) const FIRST_HANDLER: &str = "handle-http-request";
+
 impl Interface {
     /// Reads the outside of a wasm file; the error says what the file is instead.
     pub fn read(bytes: &[u8]) -> Result<Self, String> {
@@ -93,11 +96,13 @@ impl Interface {
 
     /// Whether it answers HTTP requests.
     pub fn answers_http(&self) -> bool {
-        self.exports_any(&[
-            "wasi:http/incoming-handler@",
-            "wasi:http/handler@",
-            "fermyon:spin/inbound-http",
-        ])
+        let is_first = !self.component && self.exports.iter().any(|name| name == FIRST_HANDLER);
+        is_first
+            || self.exports_any(&[
+                "wasi:http/incoming-handler@",
+                "wasi:http/handler@",
+                "fermyon:spin/inbound-http",
+            ])
     }
 
     /// Whether it can run once, from start to exit.
