@@ -27,6 +27,7 @@ pub fn componentize(bytes: &[u8]) -> Result<Cow<'_, [u8]>> {
         return Ok(Cow::Borrowed(bytes));
     }
     if first_sdks::made(&interface) {
+        check_allocator(&interface)?;
         return first_sdks::renewed(bytes)
             .and_then(|module| encode(&module, first_adapter(&interface)))
             .map(Cow::Owned)
@@ -70,10 +71,50 @@ fn adapter(interface: &Interface) -> Result<&'static [u8]> {
     match (interface.has_component_types, starts) {
         (true, false) => Ok(WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER),
         (true, true) if has_world_exports => Ok(WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER),
-        (_, true) => Ok(WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER),
+        (_, true) => {
+            check_allocator(interface)?;
+            Ok(WASI_SNAPSHOT_PREVIEW1_COMMAND_ADAPTER)
+        }
         (false, false) => bail!(
             "this core module exports no `_start` and carries no component types; \
              build it as a WASI command, or with wit-bindgen 0.5 or newer"
         ),
     }
+}
+
+/// What wit-bindgen has a module export, now and by 0.2.
+const ALLOCATORS: [&str; 2] = ["cabi_realloc", "canonical_abi_realloc"];
+
+/// The first version of clang that no wasi-sdk with the fault below has.
+const SOUND_CLANG: [u32; 3] = [15, 0, 7];
+
+/// Refuses a module whose allocator may overwrite what the adapter keeps in the
+/// same memory: that of wasi-libc before its pull request 377 takes all memory
+/// that it finds for its own. The mending came with wasi-sdk 18, but what a module
+/// tells is its clang, and wasi-sdk 19 is the first that has another. As Spin does,
+/// modules of wit-bindgen are taken: the adapter asks their allocator for memory.
+/// So are those that do not say what compiled them, or not so that it can be read.
+fn check_allocator(interface: &Interface) -> Result<()> {
+    let asked = |name: &String| ALLOCATORS.contains(&name.as_str());
+    if interface.has_component_types || interface.exports.iter().any(asked) {
+        return Ok(());
+    }
+    let Some(clang) = interface.clang.as_deref() else {
+        return Ok(());
+    };
+    if version(clang).is_some_and(|number| number < SOUND_CLANG) {
+        bail!(
+            "this core module was compiled with clang {clang}, of a wasi-sdk before 19, whose \
+             allocator may overwrite memory that is not its own; build it again with wasi-sdk 19 \
+             or newer, or with a newer version of its language"
+        );
+    }
+    Ok(())
+}
+
+/// `15.0.7`, whatever follows after a space.
+fn version(clang: &str) -> Option<[u32; 3]> {
+    let mut numbers = clang.split(' ').next()?.splitn(3, '.').map(str::parse);
+    let mut next = || numbers.next()?.ok();
+    Some([next()?, next()?, next()?])
 }

@@ -1,6 +1,8 @@
 //! What a wasm file is, and what it exports and imports, without running it.
 
-use wasmparser::{Encoding, Parser, Payload};
+use wasmparser::{
+    BinaryReaderError, Encoding, KnownCustom, Parser, Payload, ProducersSectionReader,
+};
 
 /// A module or a component, seen from outside.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -13,6 +15,8 @@ pub struct Interface {
     pub imports: Vec<String>,
     /// Whether a module carries the component types that wit-bindgen leaves.
     pub has_component_types: bool,
+    /// The version of clang that a module says it was compiled with.
+    pub clang: Option<String>,
 }
 
 /// What a component is for, by its exports.
@@ -64,7 +68,7 @@ impl Interface {
         Ok(interface)
     }
 
-    fn add(&mut self, payload: Payload<'_>) -> Result<(), wasmparser::BinaryReaderError> {
+    fn add(&mut self, payload: Payload<'_>) -> Result<(), BinaryReaderError> {
         match payload {
             Payload::ComponentExportSection(section) => {
                 for export in section {
@@ -88,6 +92,12 @@ impl Interface {
             }
             Payload::CustomSection(section) if section.name().starts_with("component-type") => {
                 self.has_component_types = true;
+            }
+            Payload::CustomSection(section) => {
+                // What is only told about a module may be damaged without harm.
+                if let KnownCustom::Producers(fields) = section.as_known() {
+                    self.clang = clang(fields).unwrap_or_default();
+                }
             }
             _ => {}
         }
@@ -151,7 +161,24 @@ impl Interface {
     }
 }
 
-fn unsound(error: wasmparser::BinaryReaderError) -> String {
+/// The version of clang among the tools that made a module.
+fn clang(fields: ProducersSectionReader<'_>) -> Result<Option<String>, BinaryReaderError> {
+    for field in fields {
+        let field = field?;
+        if field.name != "processed-by" {
+            continue;
+        }
+        for tool in field.values {
+            let tool = tool?;
+            if tool.name == "clang" {
+                return Ok(Some(tool.version.to_owned()));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn unsound(error: BinaryReaderError) -> String {
     format!(
         "is damaged WebAssembly: {} (at byte {})",
         error.message(),

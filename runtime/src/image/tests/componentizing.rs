@@ -2,7 +2,8 @@
 
 use wasm_encoder::{
     CodeSection, EntityType, ExportKind, ExportSection, Function, FunctionSection, ImportSection,
-    Instruction, MemorySection, MemoryType, Module, TypeSection, ValType,
+    Instruction, MemorySection, MemoryType, Module, ProducersField, ProducersSection, Section as _,
+    TypeSection, ValType,
 };
 
 use super::*;
@@ -26,6 +27,37 @@ fn a_module_without_a_start_is_refused() {
             .to_string()
             .contains("is not WebAssembly")
     );
+}
+
+/// A command module that says what compiled it.
+fn compiled_by(clang: &str) -> Vec<u8> {
+    let mut tools = ProducersField::new();
+    tools.value("clang", clang);
+    let mut producers = ProducersSection::new();
+    producers.field("processed-by", &tools);
+    let mut module = command_module();
+    producers.append_to(&mut module);
+    module
+}
+
+/// As Spin has it: what was fixed in wasi-libc's pull request 377 is told by clang's
+/// version, which has to be read for that.
+#[test]
+fn an_allocator_that_overwrites_is_refused() {
+    for (clang, sound) in [
+        ("16.0.0 extra-stuff", true),
+        ("15.0.7", true),
+        ("15.0.6", false),
+        ("14.0.0 extra-stuff", false),
+        ("a.b.c", true),
+        ("14", true),
+    ] {
+        let module = compiled_by(clang);
+        match componentize(&module) {
+            Ok(_) => assert!(sound, "{clang}"),
+            Err(error) => assert!(!sound && error.to_string().contains(clang), "{error}"),
+        }
+    }
 }
 
 /// Every function of the first SDKs, with the parameters that it had then; letters
