@@ -237,6 +237,9 @@ impl Backing {
                 let _ = kill(Pid::from_raw(-pid), Signal::SIGKILL);
             }
             let _ = child.wait();
+            // Its own children, which are killed too, may hold its listener for a moment more.
+            let address = self.address();
+            let _ = wait(|| Ok(TcpStream::connect(address).is_err()));
         }
     }
 
