@@ -67,7 +67,8 @@ test-matrix: setup guests ## The tests of containerd and of pods, against the co
 	folders=$$(test/scripts/containerd-versions.sh); \
 	for bin in "" $$folders; do \
 	  env --unset=RUST_BACKTRACE $${bin:+CONTAINERD_BIN=$$bin} \
-	    $(CARGO) test $(QUICK) --exclude catena-bench --no-fail-fast --test containerd --test cri --test cgroups --test volumes; \
+	    $(CARGO) test $(QUICK) --exclude catena-bench --no-fail-fast --test containerd --test cri --test cgroups --test volumes \
+	    --test task --test breakage; \
 	done
 
 # On version 1 of cgroups the same programs run as they are: only here does TEST_CGROUPS ask for systemd.

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::HOST;
 use http::{Request, Response, StatusCode};
 use tokio_util::task::TaskTracker;
@@ -23,6 +24,8 @@ pub(crate) struct Dispatcher {
     /// By [`ComponentIndex`].
     pub(crate) guests: Vec<Arc<Guest>>,
     pub(crate) routes: Routes,
+    /// Name and version of the application, as JSON.
+    pub(crate) info: Bytes,
     /// How long a guest may take to the head of its response.
     pub(crate) response_timeout: Option<Duration>,
     /// Every task that belongs to a request.

@@ -218,7 +218,8 @@ async fn serve(
                 .timer(TokioTimer::new())
                 .max_header_list_size(max_header)
                 .max_concurrent_streams(MAX_STREAMS)
-                .keep_alive_interval(H2_PING)
+                // A head that never ends leaves no room for an answer to a ping.
+                .keep_alive_interval(H2_PING.min(settings.header_timeout))
                 .keep_alive_timeout(settings.header_timeout)
                 .serve_connection(stream, service);
             let served = watcher.watch(connection);

@@ -7,7 +7,6 @@
 //! [`Network`].
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::app::allowed_hosts::AllowedHosts;
@@ -33,7 +32,8 @@ mod variables;
 
 use self::clients::Clients;
 use self::dial::Dialer;
-use self::file::{Labels, StateDir, open_file, unconfigured};
+pub(crate) use self::file::StateDir;
+use self::file::{Labels, open_file, unconfigured};
 pub(crate) use self::llm::{Llm, Wish};
 pub(crate) use self::otel::{Otel, Signal};
 pub(crate) use self::variables::{ReadError, Resolver};
@@ -62,8 +62,8 @@ pub(crate) struct ServicesInput<'a> {
     pub(crate) blocked: Arc<BlockedNetworks>,
     /// For what catena itself asks.
     pub(crate) client: Arc<Client>,
-    /// Where files of stores and databases go, unless the configuration says so.
-    pub(crate) state_dir: PathBuf,
+    /// Where files of stores and databases go.
+    pub(crate) state: StateDir,
     /// The certificate authorities that clients trust.
     pub(crate) trust: Arc<Trust>,
     /// How long connecting and answering may take.
@@ -117,9 +117,9 @@ impl Services {
     pub(crate) fn new(input: &ServicesInput<'_>) -> Result<Self, Vec<String>> {
         let config = input.config;
         let mut problems = check(input.app, config);
-        let state = StateDir(input.state_dir.clone());
-        let key_value = key_value::Stores::new(config, &state, &input.trust);
-        let sqlite = sqlite::Databases::new(config, &state, &input.client);
+        let state = &input.state;
+        let key_value = key_value::Stores::new(config, state, &input.trust);
+        let sqlite = sqlite::Databases::new(config, state, &input.client);
         let llm = Llm::new(config.llm_compute.as_ref(), &input.client);
         let llm = llm.map_err(|problem| vec![problem]);
         let otel = Otel::new(input.env, &input.app.name, &input.client);

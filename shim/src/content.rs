@@ -221,7 +221,80 @@ fn plain(status: Status) -> anyhow::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
+    use bytes::{BufMut as _, Bytes, BytesMut};
+    use http_body_util::StreamBody;
+    use hyper::body::{Frame, Incoming};
+    use hyper::header::HeaderMap;
+    use hyper::server::conn::http2;
+    use hyper::service::service_fn;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    use prost::Message as _;
+    use tokio::net::UnixListener;
+
     use super::*;
+
+    /// The answer of a content store that sends one piece of a blob and then fails.
+    fn breaking_off() -> hyper::Response<impl hyper::body::Body<Data = Bytes, Error = Infallible>> {
+        let piece = ReadContentResponse {
+            offset: 0,
+            data: b"one piece".to_vec(),
+        };
+        let mut message = BytesMut::new();
+        message.put_u8(0);
+        message.put_u32(u32::try_from(piece.encoded_len()).unwrap());
+        piece.encode(&mut message).unwrap();
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", "14".parse().unwrap());
+        trailers.insert("grpc-message", "the disk is gone".parse().unwrap());
+        let frames = [Frame::data(message.freeze()), Frame::trailers(trailers)];
+        let body = StreamBody::new(futures_util::stream::iter(frames.map(Ok::<_, Infallible>)));
+        hyper::Response::builder()
+            .header("content-type", "application/grpc")
+            .body(body)
+            .unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_store_that_fails_in_the_middle_of_a_blob_is_no_end_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("containerd.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let serving = async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let answer =
+                    |_: hyper::Request<Incoming>| async { Ok::<_, Infallible>(breaking_off()) };
+                let connection = http2::Builder::new(TokioExecutor::new());
+                let connection =
+                    connection.serve_connection(TokioIo::new(stream), service_fn(answer));
+                let _ = connection.await;
+            }
+        };
+        let reading = async {
+            let store = ContentStore::connect(&socket, "default").await.unwrap();
+            let read = move || {
+                let digest = Digest::of(b"a blob of more than one piece");
+                let mut reader = store.open(&digest).unwrap();
+                let mut bytes = Vec::new();
+                let error = reader.read_to_end(&mut bytes).unwrap_err();
+                (bytes, error)
+            };
+            tokio::task::spawn_blocking(read).await.unwrap()
+        };
+        let (bytes, error) = tokio::select! {
+            () = serving => panic!("the server ended"),
+            read = reading => read,
+        };
+        assert_eq!(bytes, b"one piece");
+        assert_eq!(
+            error.to_string(),
+            "containerd's content store: the disk is gone"
+        );
+        let system = error.get_ref().unwrap().source().unwrap();
+        assert!(system.downcast_ref::<io::Error>().unwrap().raw_os_error() == Some(libc::EIO));
+    }
 
     #[test]
     fn a_missing_blob_is_told_apart_from_a_failing_store() {

@@ -88,7 +88,38 @@ fn version_1(cgroup: &Cgroup) -> anyhow::Result<v1::Metrics> {
         limit: processes_limit(value("pids", "pids.max")?),
         ..Default::default()
     });
+    let moved = |what: &str| {
+        let text = read("blkio", &format!("blkio.throttle.{what}_recursive"))?;
+        anyhow::Ok(block_io(&text))
+    };
+    metrics.blkio = MessageField::some(v1::BlkIOStat {
+        io_service_bytes_recursive: moved("io_service_bytes")?,
+        io_serviced_recursive: moved("io_serviced")?,
+        ..Default::default()
+    });
     Ok(metrics)
+}
+
+/// Lines such as `8:0 Read 4096`, of one device and one kind of operation; the sum of all stands
+/// without a device.
+fn block_io(stat: &str) -> Vec<v1::BlkIOEntry> {
+    let entry = |line: &str| {
+        let mut words = line.split_whitespace();
+        let (major, minor) = device(words.next()?)?;
+        Some(v1::BlkIOEntry {
+            major,
+            minor,
+            op: words.next()?.to_owned(),
+            value: words.next()?.parse().ok()?,
+            ..Default::default()
+        })
+    };
+    stat.lines().filter_map(entry).collect()
+}
+
+fn device(text: &str) -> Option<(u64, u64)> {
+    let (major, minor) = text.split_once(':')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 /// No limit is 0 here, as runc tells it.
@@ -229,7 +260,35 @@ fn version_2(folder: &Path) -> anyhow::Result<v2::Metrics> {
         limit: processes_limit(value("pids.max")?),
         ..Default::default()
     });
+    metrics.io = MessageField::some(v2::IOStat {
+        usage: read("io.stat")?.lines().filter_map(io_entry).collect(),
+        ..Default::default()
+    });
     Ok(metrics)
+}
+
+/// A line such as `8:0 rbytes=4096 wbytes=0 rios=1 wios=0 dbytes=0 dios=0`.
+fn io_entry(line: &str) -> Option<v2::IOEntry> {
+    let (major, minor) = device(line.split_whitespace().next()?)?;
+    let count = |key: &str| {
+        let counts = line
+            .split_whitespace()
+            .filter_map(|word| word.split_once('='));
+        let mut counts = counts.filter(|(name, _)| *name == key);
+        counts
+            .next()
+            .and_then(|(_, count)| count.parse().ok())
+            .unwrap_or(0)
+    };
+    Some(v2::IOEntry {
+        major,
+        minor,
+        rbytes: count("rbytes"),
+        wbytes: count("wbytes"),
+        rios: count("rios"),
+        wios: count("wios"),
+        ..Default::default()
+    })
 }
 
 /// `cpuacct.stat` counts in clock ticks.
@@ -283,7 +342,12 @@ mod tests {
             ),
         ]);
         let pids = folder(&[("pids.current", "6\n"), ("pids.max", "max\n")]);
+        let blkio = folder(&[(
+            "blkio.throttle.io_service_bytes_recursive",
+            "8:0 Read 4096\n8:0 Total 4096\nTotal 4096\n",
+        )]);
         let folders = [
+            ("blkio", &blkio),
             ("cpu", &cpu),
             ("cpuacct", &cpu),
             ("memory", &memory),
@@ -304,6 +368,10 @@ mod tests {
         assert_eq!(metrics.memory.total_inactive_file, 3);
         assert_eq!(metrics.memory_oom_control.oom_kill, 1);
         assert_eq!((metrics.pids.current, metrics.pids.limit), (6, 0));
+        let moved = &metrics.blkio.io_service_bytes_recursive;
+        assert_eq!(moved.len(), 2, "{moved:?}");
+        let first = (moved[0].major, moved[0].minor, moved[0].value);
+        assert_eq!((first, moved[0].op.as_str()), ((8, 0, 4096), "Read"));
     }
 
     #[test]
@@ -319,6 +387,10 @@ mod tests {
             ("memory.events", "oom 2\noom_kill 1\n"),
             ("pids.current", "6\n"),
             ("pids.max", "max\n"),
+            (
+                "io.stat",
+                "8:16 \n8:0 rbytes=4096 wbytes=512 rios=1 wios=2 dbytes=0 dios=0\n",
+            ),
         ]);
         let any = collect(&Cgroup::V2(folder.path().into())).unwrap();
         assert_eq!(any.type_url, "io.containerd.cgroups.v2.Metrics");
@@ -329,6 +401,9 @@ mod tests {
         assert_eq!(metrics.memory.inactive_file, 3);
         assert_eq!(metrics.memory_events.oom_kill, 1);
         assert_eq!((metrics.pids.current, metrics.pids.limit), (6, 0));
+        let io = &metrics.io.usage[1];
+        assert_eq!((io.major, io.minor, io.rbytes), (8, 0, 4096));
+        assert_eq!((io.wbytes, io.rios, io.wios), (512, 1, 2));
 
         // What is there and cannot be understood is not nothing.
         fs::write(folder.path().join("memory.current"), "much\n").unwrap();

@@ -1,8 +1,10 @@
 //! `catena run`: an app served with no containerd and no root. Most tests use this, because it is quick.
 
 use std::ffi::OsString;
+use std::fs;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::os::unix::fs::chown;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -25,7 +27,12 @@ pub struct Catena {
     packed: Option<Packed>,
     arguments: Vec<OsString>,
     environment: Vec<(String, OsString)>,
+    /// The binary that nobody is to run, if it is nobody.
+    nobody: Option<PathBuf>,
 }
+
+/// Who owns nothing.
+const NOBODY: u32 = 65534;
 
 impl Catena {
     /// Serves an app of `images/` or `test/apps/`.
@@ -48,6 +55,7 @@ impl Catena {
             packed: None,
             arguments: Vec::new(),
             environment: Vec::new(),
+            nobody: None,
         };
         run.cache(&workspace::root().join("target/test-cache"))
     }
@@ -97,8 +105,30 @@ impl Catena {
         self
     }
 
+    /// Runs as nobody, who has `folder`, with the binary and the image in it, and nothing else.
+    pub fn as_nobody(mut self, folder: &Path) -> Result<Self> {
+        let (binary, image) = (folder.join("catena"), folder.join("image.tar"));
+        fs::copy(workspace::binary()?, &binary)?;
+        fs::copy(&self.image, &image)?;
+        for place in [folder, &binary, &image] {
+            chown(place, Some(NOBODY), Some(NOBODY))?;
+        }
+        self.image = image.into();
+        self.nobody = Some(binary);
+        let (cache, state) = (folder.join("cache"), folder.join("state"));
+        Ok(self.cache(&cache).state_dir(&state))
+    }
+
     fn spawn(&self) -> Result<Child> {
-        Command::new(workspace::binary()?)
+        let mut command = match &self.nobody {
+            None => Command::new(workspace::binary()?),
+            Some(binary) => {
+                let mut command = Command::new(binary);
+                command.uid(NOBODY).gid(NOBODY).current_dir("/");
+                command
+            }
+        };
+        command
             .arg("run")
             .arg(&self.image)
             .args(["--listen", "127.0.0.1:0"])

@@ -1,10 +1,11 @@
 //! Guests of every age: the release candidates of `wasi:http` from 2023, the HTTP interfaces of Spin's first SDKs, core
 //! modules of those SDKs, and CGI programs.
 
-use anyhow::Result;
-use catena_test::broker::publish;
+use anyhow::{Context, Result};
+use catena_test::broker::{publish, publish_mqtt, sqs};
 use catena_test::{Backing, Catena};
 use http::StatusCode;
+use serde_json::json;
 use tempfile::TempDir;
 
 #[tokio::test]
@@ -194,5 +195,31 @@ async fn cgi_programs_say_how_they_answer() -> Result<()> {
         assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR, "{path}");
     }
     assert_eq!(client.get("/module/").await?.status, StatusCode::OK);
+    Ok(())
+}
+
+/// What mqtt, cron and sqs wake, by the packages that these had before version 3.
+#[tokio::test]
+async fn triggers_wake_by_the_packages_before_version_3() -> Result<()> {
+    let (mqtt, queues) = (Backing::mosquitto()?, Backing::sqs()?);
+    let at = queues.address();
+    let queue = sqs(at, "CreateQueue", &json!({ "QueueName": "q" }))?["QueueUrl"].clone();
+    let queue = queue.as_str().context("a queue has a URL")?;
+    let app = Catena::app("before-3")?
+        .variable("mqtt", &format!("mqtt://{}", mqtt.address()))
+        .variable("queue", queue)
+        .env("AWS_ENDPOINT_URL", &format!("http://{at}"))
+        .env("AWS_REGION", "us-east-1")
+        .env("AWS_ACCESS_KEY_ID", "key")
+        .env("AWS_SECRET_ACCESS_KEY", "secret")
+        .start()
+        .await?;
+    app.output().wait_for("brings messages of news/+").await?;
+    publish_mqtt(mqtt.address(), "news/a", "hello")?;
+    app.output().wait_for("recorded /mqtt/news/a hello").await?;
+    app.output().wait_for("recorded /cron ").await?;
+    let message = json!({ "QueueUrl": queue, "MessageBody": "there" });
+    sqs(at, "SendMessage", &message)?;
+    app.output().wait_for("recorded /sqs there").await?;
     Ok(())
 }

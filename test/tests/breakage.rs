@@ -17,6 +17,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::task::JoinSet;
+use tonic::{Code, Status};
 
 fn import(containerd: &Containerd, app: &str) -> Result<String> {
     containerd.import(Packed::app(app, Form::Rootfs)?.path())
@@ -224,7 +225,10 @@ async fn a_layer_that_breaks_off_is_named() -> Result<()> {
         .set_len(size / 2)?;
     let api = containerd.api().await?;
     let error = api.start(&image, "broken").await.err();
-    let told = format!("{:#}", error.context("half a component was run")?);
+    let error = error.context("half a component was run")?;
+    let status: &Status = error.downcast_ref().context("no status")?;
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    let told = format!("{error:#}");
     let digest = wasm.file_name().context("no name")?.to_string_lossy();
     assert!(told.contains(&*digest), "{digest} is not in: {told}");
     containerd.nothing_is_left_of("broken")?;

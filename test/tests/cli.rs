@@ -152,10 +152,24 @@ fn inspect_tells_what_is_in_an_image() -> Result<()> {
             "private",
             "http://accounts.spin.internal",
             "local_service_chaining",
+            "verdict: would start",
         ] {
             assert!(output.stdout.contains(part), "{part} in {}", output.stdout);
         }
     }
+    Ok(())
+}
+
+/// Whoever may read the image and write a folder of its own serves it.
+#[tokio::test]
+async fn an_app_is_served_without_root() -> Result<()> {
+    let folder = tempfile::TempDir::new()?;
+    let app = Catena::app("chain")?.as_nobody(folder.path())?;
+    let app = app.start().await?;
+    let answer = app.get("/").await?.json()?;
+    assert_eq!(answer["accounts"]["ledger"]["balance"], 1815);
+    let status = fs::read_to_string(format!("/proc/{}/status", app.pid()?))?;
+    assert!(status.contains("Uid:\t65534\t65534"), "{status}");
     Ok(())
 }
 
@@ -213,6 +227,37 @@ async fn a_command_runs_once() -> Result<()> {
         assert!(run.status.success(), "{file:?}: {run:?}");
         assert!(run.stdout.contains("done\n"), "{file:?}: {run:?}");
     }
+    Ok(())
+}
+
+/// `wasi:cli/run` 0.3: it chains, and its error is the application's exit code.
+#[tokio::test]
+async fn a_command_of_0_3_runs_chains_and_fails() -> Result<()> {
+    let manifest = |environment: &str| {
+        format!(
+            r#"
+spin_manifest_version = 2
+[application]
+name = "command-p3"
+[[trigger.command]]
+component = "command"
+[component.command]
+source = "GUESTS/command_p3.wasm"
+environment = {{ {environment} }}
+"#
+        )
+    };
+    for (environment, code) in [("", 0), ("FAIL = \"1\"", 1)] {
+        let packed = Packed::text(&manifest(environment), Form::Rootfs)?;
+        let run = Catena::image(packed.path()).finish().await?;
+        assert_eq!(run.status.code(), Some(code), "{run:?}");
+        assert!(
+            run.stdout.contains("the command of 0.3 has run\n"),
+            "{run:?}"
+        );
+    }
+    let app = Catena::app("command-p3")?.start().await?;
+    app.output().wait_for("called: 200").await?;
     Ok(())
 }
 

@@ -33,12 +33,19 @@ async fn an_app_runs_answers_and_ends() -> Result<()> {
 }
 
 /// `ctr` prints the reasons and exits with an error, and nothing is left: no process, mount, cgroup, socket, bundle.
-#[test]
-fn an_app_is_refused_with_the_reason() -> Result<()> {
+#[tokio::test]
+async fn an_app_is_refused_with_the_reason() -> Result<()> {
     let (containerd, image) = Containerd::with_app("refused")?;
+    let events = containerd.events().await?;
     let output = containerd.container(&image, "refused").run()?;
     assert!(!output.success, "{output:?}");
-    assert!(output.stderr.contains("must_understand"), "{output:?}");
+    for part in [
+        "failed to create shim task",
+        "must_understand",
+        "\"teleportation\"",
+    ] {
+        assert!(output.stderr.contains(part), "{part} in {output:?}");
+    }
     // The code follows the text; `ctr` 2 leaves it out.
     if containerd.installation().version() < (2, 0, 0) {
         assert!(output.stderr.contains("failed precondition"), "{output:?}");
@@ -48,6 +55,11 @@ fn an_app_is_refused_with_the_reason() -> Result<()> {
     // The daemon is well: the next one runs.
     let hello = containerd.import(Packed::app("hello", Form::Rootfs)?.path())?;
     containerd.container(&hello, "hello").start()?.address()?;
+    // Of the one that was refused nothing was ever made.
+    events.lines.wait_for("/tasks/start").await?;
+    let events = events.lines.all();
+    let mut tasks = events.iter().filter(|line| line.contains("/tasks/"));
+    assert!(tasks.all(|line| line.contains("\"hello\"")), "{events:?}");
     Ok(())
 }
 

@@ -12,6 +12,9 @@ use catena_test::output::PATIENCE;
 use catena_test::pack::{Form, Packed};
 use catena_test::{Client, Cri};
 use http::{Method, StatusCode};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::task::JoinSet;
 
 /// A daemon that has the image of an app, and the image's name.
 async fn cri_with(app: &str) -> Result<(Cri, String)> {
@@ -608,18 +611,66 @@ async fn a_pod_is_in_the_cgroup_that_is_asked_for() -> Result<()> {
     Ok(())
 }
 
-/// Pods outlive containerd, and obey it when it is back.
+/// The shim of a pod is killed: containerd hears that all in it ended, and the pod can be removed.
 #[tokio::test]
-async fn a_pod_survives_a_restart_of_containerd() -> Result<()> {
-    let (mut cri, image) = cri_with("hello").await?;
-    let (pod_id, id, address) = {
-        let pod = cri.pod("steady").start().await?;
-        let app = pod.container(&image, "app").start().await?;
-        (pod.id.clone(), app.id, pod.address(80)?)
+async fn a_killed_shim_is_the_end_of_a_pods_containers() -> Result<()> {
+    let (cri, image) = cri_with("hello").await?;
+    let pod = cri.pod("bereft").start().await?;
+    let app = pod.container(&image, "app").start().await?;
+    assert_eq!(pod.get(80, "/").await?.status, StatusCode::OK);
+    let shims = cri.containerd().shims();
+    let [shim] = shims[..] else {
+        anyhow::bail!("{shims:?}");
     };
+    kill(Pid::from_raw(shim), Signal::SIGKILL)?;
+    // What its exit code was, nobody is there to tell: containerd's own word for that is 255.
+    let status = app.ended().await?;
+    assert_eq!(status.exit_code, 255, "{status:?}");
+    let names = [pod.id.clone(), app.id.clone()];
+    pod.remove().await?;
+    for name in names {
+        cri.containerd().nothing_is_left_of(&name)?;
+    }
+    Ok(())
+}
+
+/// How many lines an application writes while containerd is restarted.
+const LINES: usize = 60;
+
+/// Pods outlive containerd, and obey it when it is back. What they wrote meanwhile is in their logs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_survives_a_restart_of_containerd() -> Result<()> {
+    let (mut cri, image) = cri_with("routes").await?;
+    let (pod_id, id, address, log) = {
+        let pod = cri.pod("steady").start().await?;
+        let app = pod.container(&image, "app").port(8080).start().await?;
+        let log = app.log_file().to_owned();
+        (pod.id.clone(), app.id, pod.address(8080)?, log)
+    };
+    let mut writing = JoinSet::new();
+    writing.spawn(async move {
+        let mut client = Client::http1(address).await?;
+        for line in 0..LINES {
+            let path = format!("/print?out=line-{line}-&err=none");
+            assert_eq!(client.get(&path).await?.status, StatusCode::OK);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        anyhow::Ok(())
+    });
     cri.restart().await?;
-    let answer = Client::http1(address).await?.get("/").await?;
-    assert_eq!(answer.status, StatusCode::OK);
+    let written = writing.join_next().await.context("nobody wrote")?;
+    written??;
+    let started = Instant::now();
+    loop {
+        let text = fs::read_to_string(&log)?;
+        let lines: Vec<_> = text.lines().filter(|line| line.contains("line-")).collect();
+        let in_order = |(number, line): (usize, &&str)| line.contains(&format!("line-{number}-"));
+        if lines.len() == LINES && lines.iter().enumerate().all(in_order) {
+            break;
+        }
+        assert!(started.elapsed() < PATIENCE, "{text}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     let mut client = cri.client();
     let request = v1::ContainerStatusRequest {
         container_id: id.clone(),

@@ -348,6 +348,39 @@ async fn only_allowed_addresses_are_connected_to() -> Result<()> {
     Ok(())
 }
 
+/// Networks that nobody may reach, whatever a component is allowed.
+#[tokio::test]
+async fn no_client_reaches_blocked_networks() -> Result<()> {
+    let server = Backing::redis()?;
+    let config = tempfile::NamedTempFile::new()?;
+    let blocked = "[outbound_networking]\nblock_networks = [\"private\"]\n";
+    std::fs::write(&config, blocked)?;
+    let app = Catena::app("databases")?
+        .variable("port", &server.port().to_string())
+        .runtime_config(config.path())
+        .start()
+        .await?;
+    let denied = "the network of 127.0.0.1 is not permitted";
+    for path in ["/~old/redis2", "/~new/redis"] {
+        let said = ask(&app, path, &redis(&server), &[]).await?;
+        assert_in(&said, &[denied]);
+    }
+    for path in ["/~old/postgres3", "/~new/postgres"] {
+        let said = sql(&app, path, &postgres(&server), "select 1").await?;
+        assert_in(&said, &["ConnectionFailed", denied]);
+    }
+    for path in ["/~old/mysql2", "/~new/mysql"] {
+        let said = sql(&app, path, &mysql(&server), "select 1").await?;
+        assert_in(&said, &["ConnectionFailed", denied]);
+    }
+    for path in ["/~old/mqtt2", "/~new/mqtt"] {
+        let at = format!("mqtt://{}", server.address());
+        let said = ask(&app, path, &at, &[("topic", "a")]).await?;
+        assert_in(&said, &[denied]);
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_server_that_was_lost_is_found_again() -> Result<()> {
     let mut server = Backing::redis()?;
@@ -358,27 +391,28 @@ async fn a_server_that_was_lost_is_found_again() -> Result<()> {
     assert_in(&ask(&app1, "/~new/redis", &at, &[]).await?, &["Other"]);
     server.start()?;
     assert_in(&ask(&app1, "/~new/redis", &at, &[]).await?, &["Ok(8)"]);
-    let mut server = Backing::postgres()?;
-    let app2 = app(&server).await?;
-    let at = postgres(&server);
-    assert_in(
-        &sql(&app2, "/~new/postgres", &at, "select 1").await?,
-        &["Int32(1)"],
-    );
-    server.stop();
-    assert_in(
-        &sql(&app2, "/~new/postgres", &at, "select 1").await?,
-        &["Failed"],
-    );
-    server.start()?;
-    let begun = Instant::now();
-    // It listens before it takes clients.
-    while !sql(&app2, "/~new/postgres", &at, "select 1")
-        .await?
-        .contains("Int32(1)")
-    {
-        assert!(begun.elapsed() < Duration::from_secs(30));
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    for (launch, path, at, one) in [
+        (
+            Backing::postgres as fn() -> Result<Backing>,
+            "/~new/postgres",
+            postgres as fn(&Backing) -> String,
+            "Int32(1)",
+        ),
+        (Backing::mariadb, "/~new/mysql", mysql, "(1)"),
+    ] {
+        let mut server = launch()?;
+        let app = app(&server).await?;
+        let at = at(&server);
+        assert_in(&sql(&app, path, &at, "select 1").await?, &[one]);
+        server.stop();
+        assert_in(&sql(&app, path, &at, "select 1").await?, &["Failed"]);
+        server.start()?;
+        let begun = Instant::now();
+        // It listens before it takes clients.
+        while !sql(&app, path, &at, "select 1").await?.contains(one) {
+            assert!(begun.elapsed() < Duration::from_secs(30));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
     Ok(())
 }

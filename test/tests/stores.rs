@@ -243,6 +243,29 @@ async fn a_store_outlives_the_worker() -> Result<()> {
     expect(&app, "/~old/key-value-2/get", &new[..2], "Ok(Some(\"2\"))").await
 }
 
+/// The folder that the runtime configuration names, unless the command line names one.
+#[tokio::test]
+async fn the_state_folder_is_where_the_configuration_says() -> Result<()> {
+    let folder = TempDir::new()?;
+    let config = folder.path().join("runtime-config.toml");
+    let rest =
+        "[key_value_store.shared]\ntype = \"spin\"\n[sqlite_database.remote]\ntype = \"spin\"\n";
+    std::fs::write(&config, format!("state_dir = \"said\"\n{rest}"))?;
+    let set = [("store", "default"), ("key", "a"), ("value", "1")];
+    for (flag, there, other) in [(false, "said", "flag"), (true, "flag", "said")] {
+        let mut run = Catena::app("stores")?.runtime_config(&config);
+        if flag {
+            run = run.state_dir(&folder.path().join("flag"));
+        }
+        let app = run.start().await?;
+        expect(&app, "/~old/key-value-2/set", &set, "Ok(())").await?;
+        let at = |name: &str| folder.path().join(name).join("sqlite_key_value.db");
+        assert!(at(there).exists() && !at(other).exists(), "{there}");
+        std::fs::remove_dir_all(folder.path().join(there))?;
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn labels_that_nothing_configures_are_refused_together() -> Result<()> {
     let run = Catena::app("stores")?.finish().await?;
@@ -264,7 +287,7 @@ async fn a_folder_that_is_not_writable_is_told() -> Result<()> {
     let config = folder.path().join("runtime-config.toml");
     let text =
         format!("[key_value_store.shared]\n{MEMORY}\n[sqlite_database.remote]\ntype = \"spin\"\n");
-    std::fs::write(&config, text)?;
+    std::fs::write(&config, &text)?;
     let run = Catena::app("stores")?.runtime_config(&config);
     let app = run.state_dir(Path::new("/proc/catena")).start().await?;
     let default = [("store", "default"), ("key", "a")];
@@ -416,7 +439,7 @@ async fn a_container_keeps_its_stores_or_says_why_not() -> Result<()> {
     let config = containerd.path("runtime-config.toml");
     let text =
         format!("[key_value_store.shared]\n{MEMORY}\n[sqlite_database.remote]\ntype = \"spin\"\n");
-    std::fs::write(&config, text)?;
+    std::fs::write(&config, &text)?;
     let mount = format!(
         "type=bind,src={},dst=/runtime-config.toml,options=rbind:ro",
         config.display()
@@ -433,6 +456,30 @@ async fn a_container_keeps_its_stores_or_says_why_not() -> Result<()> {
     let select = "/~old/sqlite-2/run?database=default&sql=SELECT%201%20AS%20n";
     let answer = task.get(select).await?;
     assert_eq!(answer.text(), "[\"n\"] [[Value::Integer(1)]]");
+    task.remove()?;
+
+    // Another folder, on a volume.
+    let volume = containerd.path("volume");
+    std::fs::create_dir(&volume)?;
+    let state = containerd.path("state-config.toml");
+    std::fs::write(&state, format!("state_dir = \"/data\"\n{text}"))?;
+    let flags = [
+        format!(
+            "type=bind,src={},dst=/runtime-config.toml,options=rbind:ro",
+            state.display()
+        ),
+        format!(
+            "type=bind,src={},dst=/data,options=rbind:rw",
+            volume.display()
+        ),
+    ];
+    let moved = containerd.container(&image, "moved");
+    let task = moved
+        .flags(&["--mount", &flags[0], "--mount", &flags[1]])
+        .start()?;
+    let answer = task.get(&format!("/~old/key-value-2/set?{set}")).await?;
+    assert_eq!(answer.text(), "Ok(())");
+    assert!(volume.join("sqlite_key_value.db").exists());
     task.remove()?;
 
     let readonly = containerd.container(&image, "readonly");

@@ -31,6 +31,16 @@ fn linux<'a>(
     container.command(&["/bin/sh", "-c", script]).start()
 }
 
+/// What a process may not do, from its `/proc/<pid>/status`.
+fn confinement(status: &str) -> Vec<String> {
+    let named = |line: &&str| {
+        ["Seccomp:", "NoNewPrivs:", "Cap", "Uid:"]
+            .iter()
+            .any(|name| line.starts_with(name))
+    };
+    status.lines().filter(named).map(str::to_owned).collect()
+}
+
 fn number(value: &Value) -> u64 {
     value.as_u64().unwrap_or(0)
 }
@@ -148,7 +158,14 @@ async fn limits_change_while_it_runs() -> Result<()> {
 fn metrics_are_the_kernels() -> Result<()> {
     let containerd = Containerd::start()?;
     let busy = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; echo done > /tmp/done; sleep 60";
-    let flags = ["--memory-limit", "134217728"];
+    let flags = [
+        "--memory-limit",
+        "134217728",
+        "--cpu-period",
+        "50000",
+        "--cpu-quota",
+        "10000",
+    ];
     let task = linux(&containerd, "measured", &flags, busy)?;
     let done = containerd.path("busybox").join("tmp/done");
     wait_until("some work", || Ok(done.exists()))?;
@@ -156,13 +173,36 @@ fn metrics_are_the_kernels() -> Result<()> {
         let text = task.cgroup(&["cpuacct/cpuacct.usage", "cpu/cpu.stat"])?;
         first_number(&text)
     };
-    let before = used()?;
+    let memory = || -> Result<u64> {
+        first_number(&task.cgroup(&["memory/memory.usage_in_bytes", "memory/memory.current"])?)
+    };
+    let throttled = || -> Result<u64> {
+        let stat = task.cgroup(&["cpu/cpu.stat"])?;
+        let line = stat
+            .lines()
+            .find_map(|line| line.strip_prefix("nr_throttled "));
+        Ok(line.context("no nr_throttled")?.parse()?)
+    };
+    let before = (used()?, memory()?, throttled()?);
     let metrics = task.metrics()?;
-    let after = used()?;
+    let after = (used()?, memory()?, throttled()?);
     let told = number(&metrics["cpu"]["usage"]["total"]).max(number(&metrics["cpu"]["usage_usec"]));
     assert!(
-        (before..=after).contains(&told),
-        "{before} <= {told} <= {after}: {metrics}"
+        (before.0..=after.0).contains(&told),
+        "{before:?} <= {told} <= {after:?}: {metrics}"
+    );
+    // What it may have of the processor binds, and that it did is told.
+    let told = number(&metrics["cpu"]["throttling"]["throttled_periods"])
+        .max(number(&metrics["cpu"]["nr_throttled"]));
+    assert!(
+        before.2 > 0 && (before.2..=after.2).contains(&told),
+        "{before:?} <= {told} <= {after:?}: {metrics}"
+    );
+    let told =
+        number(&metrics["memory"]["usage"]["usage"]).max(number(&metrics["memory"]["usage"]));
+    assert!(
+        (before.1.min(after.1)..=before.1.max(after.1)).contains(&told),
+        "{before:?} {told} {after:?}: {metrics}"
     );
     let limit =
         number(&metrics["memory"]["usage"]["limit"]).max(number(&metrics["memory"]["usage_limit"]));
@@ -401,14 +441,6 @@ fn a_further_process_is_confined_as_the_first() -> Result<()> {
         ("looser", &["--seccomp", "--allow-new-privs"]),
     ] {
         let task = linux(&containerd, id, flags, "sleep 60")?;
-        let confinement = |status: &str| -> Vec<String> {
-            let named = |line: &&str| {
-                ["Seccomp:", "NoNewPrivs:", "Cap", "Uid:"]
-                    .iter()
-                    .any(|name| line.starts_with(name))
-            };
-            status.lines().filter(named).map(str::to_owned).collect()
-        };
         let first = std::fs::read_to_string(format!("/proc/{}/status", task.pid))?;
         let output = task.exec("look", &["cat", "/proc/self/status"])?;
         assert_eq!(
@@ -592,7 +624,10 @@ async fn a_command_is_executed_in_an_app() -> Result<()> {
 async fn a_command_of_an_app_reads_fails_and_is_killed() -> Result<()> {
     let containerd = Containerd::start()?;
     let image = containerd.import(Packed::text(WITH_A_TOOL, Form::Rootfs)?.path())?;
-    let container = containerd.container(&image, "various").env("READ", "1");
+    let container = containerd
+        .container(&image, "various")
+        .flags(&["--seccomp"])
+        .env("READ", "1");
     let task = container.env("SLEEP", "300").env("EXIT", "1").start()?;
     task.address()?;
     let mut ctr = containerd.ctr_command();
@@ -630,6 +665,10 @@ async fn a_command_of_an_app_reads_fails_and_is_killed() -> Result<()> {
         let of = |pid: i32| std::fs::read_link(format!("/proc/{pid}/ns/{namespace}"));
         assert_eq!(of(*other)?, of(task.pid)?, "{namespace}");
     }
+    let confined = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/status"));
+    let first = confinement(&confined(task.pid)?);
+    assert!(first.contains(&"Seccomp:\t2".to_owned()), "{first:?}");
+    assert_eq!(confinement(&confined(*other)?), first);
     let status = std::fs::read_to_string(format!("/proc/{other}/status"))?;
     assert!(status.contains("NoNewPrivs:\t1"), "{status}");
     let killed = task.ctr(

@@ -319,10 +319,13 @@ impl RuntimeConfig {
     fn set(&mut self, key: &str, value: Value, problems: &mut Vec<String>) {
         match key {
             "state_dir" => self.state_dir = read(key, value, problems),
-            "log_dir" => problems.push(
-                "log_dir: guests write to the container's own stdout and stderr; remove it"
-                    .to_owned(),
-            ),
+            "log_dir" => {
+                let _: Option<PathBuf> = read(key, value, problems);
+                tracing::warn!(
+                    "log_dir of the runtime configuration is not used: guests write to the \
+                     container's own stdout and stderr"
+                );
+            }
             "max_instance_memory" => self.max_instance_memory = read(key, value, problems),
             "key_value_store" => self.key_value_stores = labelled(key, value, problems),
             "sqlite_database" => self.sqlite_databases = labelled(key, value, problems),
@@ -512,6 +515,7 @@ mod tests {
         let problems = RuntimeConfig::parse(
             r#"
             speed = "fast"
+            log_dir = "logs"
             state_dir = 3
             key_value_store = "redis"
             [sqlite_database.a]

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use http::header::{CONTENT_LENGTH, HOST};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body_util::{BodyExt, Limited};
@@ -16,6 +16,7 @@ use crate::dispatch::Dispatcher;
 use crate::outbound::is_chain_host;
 
 const HEALTH: &str = "/.well-known/spin/health";
+const INFO: &str = "/.well-known/spin/info";
 
 /// What all requests of one connection have in common.
 pub(super) struct Connection {
@@ -47,8 +48,15 @@ impl Connection {
         dispatcher: &std::sync::Arc<Dispatcher>,
         request: Request<Incoming>,
     ) -> Response<Body> {
-        if request.uri().path() == HEALTH {
-            return Response::new(crate::body::full("OK"));
+        match request.uri().path() {
+            HEALTH => return Response::new(crate::body::full("OK")),
+            INFO => {
+                let mut response = Response::new(crate::body::full(dispatcher.info.clone()));
+                let json = HeaderValue::from_static("application/json");
+                response.headers_mut().insert(CONTENT_TYPE, json);
+                return response;
+            }
+            _ => {}
         }
         match self.admit(request) {
             Ok(request) => {

@@ -26,7 +26,7 @@ use crate::outbound::{
     BlockedNetworks, Callee, Client, ClientInput, Outbound, Timeouts, Trust, Upstreams,
 };
 use crate::route::Routes;
-use crate::service::{Resolver, Services, ServicesInput};
+use crate::service::{Resolver, Services, ServicesInput, StateDir};
 use crate::trigger::Triggers;
 
 /// Wins over `max_instance_memory` of the runtime configuration.
@@ -79,7 +79,7 @@ impl Server {
             resolver: Arc::new(resolver),
             blocked: network.blocked,
             client: network.own_client,
-            state_dir,
+            state: StateDir::new(state_dir, runtime_config.state_dir.clone()),
             trust: Arc::clone(&network.trust),
             timeouts: network.timeouts,
         });
@@ -112,6 +112,7 @@ impl Server {
         let dispatcher = Arc::new(Dispatcher {
             guests,
             routes,
+            info: info(&app).into(),
             response_timeout: config.response_timeout,
             tracker: tracker.clone(),
         });
@@ -127,6 +128,11 @@ impl Server {
             threads,
         })
     }
+}
+
+/// What is told of an application to whoever asks its listener.
+fn info(app: &App) -> String {
+    serde_json::json!({"name": app.name, "version": app.version}).to_string()
 }
 
 /// What requests leave the application with.

@@ -9,15 +9,29 @@ use rusqlite::Connection;
 
 use crate::app::{App, Component};
 
-/// The folder where files go that have no other place.
-pub(super) struct StateDir(pub(super) PathBuf);
+/// Where the files of stores and databases are.
+pub(crate) struct StateDir {
+    /// For those that have no other place.
+    folder: PathBuf,
+    /// What relative paths count from.
+    base: PathBuf,
+}
 
 impl StateDir {
+    /// The folder `usual`, or the one that the runtime configuration names. Relative
+    /// paths count from where the usual one is.
+    pub(crate) fn new(usual: PathBuf, configured: Option<PathBuf>) -> Self {
+        Self {
+            base: usual.parent().unwrap_or(&usual).to_owned(),
+            folder: configured.unwrap_or(usual),
+        }
+    }
+
     /// Where the file is that is configured as `path`, or else called `name`.
     pub(super) fn place(&self, path: Option<&PathBuf>, name: &str) -> PathBuf {
         match path {
-            Some(path) => self.0.parent().unwrap_or(&self.0).join(path),
-            None => self.0.join(name),
+            Some(path) => self.base.join(path),
+            None => self.folder.join(name),
         }
     }
 }
@@ -98,12 +112,14 @@ mod tests {
     fn a_configured_path_begins_beside_the_state_folder() {
         let place = |folder: &str, path: Option<&str>| {
             let path = path.map(PathBuf::from);
-            StateDir(folder.into()).place(path.as_ref(), "a.db")
+            StateDir::new(folder.into(), None).place(path.as_ref(), "a.db")
         };
         assert_eq!(place("/.spin", None), Path::new("/.spin/a.db"));
         assert_eq!(place("/.spin", Some("b.db")), Path::new("/b.db"));
         assert_eq!(place(".spin", Some("b.db")), Path::new("b.db"));
         assert_eq!(place("/.spin", Some("/data/b")), Path::new("/data/b"));
+        let elsewhere = StateDir::new("/.spin".into(), Some("/data".into()));
+        assert_eq!(elsewhere.place(None, "a.db"), Path::new("/data/a.db"));
     }
 
     #[test]

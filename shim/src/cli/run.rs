@@ -37,9 +37,9 @@ pub(super) struct Args {
     /// A file in the form of Spin's runtime-config.toml
     #[arg(long, value_name = "FILE")]
     runtime_config: Option<PathBuf>,
-    /// Where key-value stores and SQLite databases keep their files
-    #[arg(long, value_name = "FOLDER", default_value = ".spin")]
-    state_dir: PathBuf,
+    /// Where key-value stores and SQLite databases keep their files; else where the runtime configuration says, else .spin
+    #[arg(long, value_name = "FOLDER")]
+    state_dir: Option<PathBuf>,
     /// A folder for every component to see at GUEST; read-only without `:rw`
     #[arg(long = "mount", value_name = "HOST:GUEST[:rw]", value_parser = mount)]
     mounts: Vec<Mount>,
@@ -74,6 +74,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let app = image.app.clone();
     let name = app.name.clone();
     let ca_roots = worker::named_authorities(&env)?;
+    let mut runtime_config = inside::runtime_config_here(args.runtime_config.as_deref())?;
+    if args.state_dir.is_some() {
+        runtime_config.state_dir = None;
+    }
+    let state_dir = args.state_dir.clone();
     let input = Input {
         app,
         components,
@@ -82,8 +87,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         env,
         volumes,
         ca_roots,
-        runtime_config: inside::runtime_config_here(args.runtime_config.as_deref())?,
-        state_dir: args.state_dir.clone(),
+        runtime_config,
+        state_dir: state_dir.unwrap_or_else(|| PathBuf::from(".spin")),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .event_interval(server::EVENT_INTERVAL)

@@ -275,6 +275,11 @@ impl Started<'_> {
         text.lines().map(log_line).collect()
     }
 
+    /// The log's file.
+    pub fn log_file(&self) -> &Path {
+        &self.log
+    }
+
     /// Waits for a line of the log that holds `part`.
     pub async fn logs(&self, part: &str) -> Result<LogLine> {
         let started = Instant::now();
