@@ -58,6 +58,16 @@ async fn the_http_interfaces_of_the_first_sdks() -> Result<()> {
     Ok(())
 }
 
+/// The candidate of `wasi:http` 0.3 that Spin 4.0 has.
+#[tokio::test]
+async fn the_release_candidate_of_march_2026_answers() -> Result<()> {
+    let app = Catena::app("ages")?.start().await?;
+    for _ in 0..2 {
+        assert_eq!(app.get("/march").await?.text(), "Hello from March\n");
+    }
+    Ok(())
+}
+
 /// A module of wit-bindgen 0.2: what it is passed arrives, what it answers comes back, and so with what it imports.
 #[tokio::test]
 async fn core_modules_of_the_first_sdks() -> Result<()> {

@@ -278,9 +278,24 @@ async fn messages_are_published_with_every_quality_of_service() -> Result<()> {
     let app = app(&server).await?;
     let at = format!("mqtt://{}", server.address());
     let well = "[Ok(()), Ok(()), Ok(())]";
-    for path in ["/~old/mqtt2", "/~new/mqtt"] {
+    // Another application hears what is published.
+    let hearing = Catena::app("triggers")?.variable("mqtt", &at);
+    let hearing = hearing.start().await?;
+    hearing
+        .output()
+        .wait_for("brings messages of news/+")
+        .await?;
+    for (path, payload) in [("/~old/mqtt2", "two"), ("/~new/mqtt", "three")] {
         for _ in 0..2 {
-            assert_eq!(ask(&app, path, &at, &[("topic", "a/b")]).await?, well);
+            assert_eq!(ask(&app, path, &at, &[("topic", "news/b")]).await?, well);
+        }
+        // Each with every quality of service.
+        let heard = format!("recorded /mqtt/news/b {payload}");
+        let begun = Instant::now();
+        while hearing.output().count(&heard) < 6 {
+            let output = hearing.output().text();
+            assert!(begun.elapsed() < Duration::from_secs(30), "{output}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let bad = ask(&app, path, &at, &[("topic", "a/#")]).await?;
         assert_in(&bad, &["Other"]);

@@ -1,6 +1,7 @@
 //! Triggers that bring messages and ticks, against real servers: messages reach guests, guests chain, servers go and
 //! come back, and what is in flight is finished.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -305,12 +306,7 @@ async fn a_message_of_sqs_reaches_a_guest_and_is_deleted() -> Result<()> {
         sqs(at, "SendMessage", &message).map(drop)
     };
     send("hello")?;
-    let run = Catena::app("queue")?.variable("queue", queue);
-    let run = run.env("AWS_ENDPOINT_URL", &format!("http://{at}"));
-    let run = run
-        .env("AWS_REGION", "us-east-1")
-        .env("AWS_ACCESS_KEY_ID", "key");
-    let app = run.env("AWS_SECRET_ACCESS_KEY", "secret").start().await?;
+    let app = with_queue(at, queue)?.start().await?;
     app.output().wait_for("is asked for messages").await?;
     app.output()
         .wait_for("recorded /sqs hello SentTimestamp colour")
@@ -324,6 +320,47 @@ async fn a_message_of_sqs_reaches_a_guest_and_is_deleted() -> Result<()> {
         app.output().count("recorded /sqs hello"),
         1,
         "it was deleted"
+    );
+    Ok(())
+}
+
+fn with_queue(at: SocketAddr, queue: &str) -> Result<Catena> {
+    let run = Catena::app("queue")?.variable("queue", queue);
+    let run = run.env("AWS_ENDPOINT_URL", &format!("http://{at}"));
+    let run = run.env("AWS_REGION", "us-east-1");
+    let run = run.env("AWS_ACCESS_KEY_ID", "key");
+    Ok(run.env("AWS_SECRET_ACCESS_KEY", "secret"))
+}
+
+/// The server of a queue goes and comes back; and at a stop the message at work is finished, and deleted.
+#[tokio::test]
+async fn a_queue_that_is_lost_comes_back_and_a_stop_finishes_its_message() -> Result<()> {
+    let mut server = Backing::sqs()?;
+    let at = server.address();
+    let body = json!({ "QueueName": "q", "Attributes": { "VisibilityTimeout": "2" } });
+    let queue = sqs(at, "CreateQueue", &body)?["QueueUrl"].clone();
+    let queue = queue.as_str().context("a queue has a URL")?;
+    let mut app = with_queue(at, queue)?.start().await?;
+    app.output().wait_for("is asked for messages").await?;
+    server.stop();
+    app.output().wait_for("brings nothing").await?;
+    server.start()?;
+    // It keeps nothing.
+    sqs(at, "CreateQueue", &body)?;
+    app.output().wait_for("is there again").await?;
+    let message = json!({ "QueueUrl": queue, "MessageBody": "slow one" });
+    sqs(at, "SendMessage", &message)?;
+    app.output().wait_for("recorded /sqs slow one").await?;
+    app.signal(Signal::SIGTERM)?;
+    assert!(app.ended().await?.success());
+    let done = "recorded /sqs slow one SentTimestamp done";
+    app.output().wait_for(done).await?;
+    // What is not deleted comes again after two seconds.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    let left = sqs(at, "ReceiveMessage", &json!({ "QueueUrl": queue }))?;
+    assert!(
+        left["Messages"].as_array().is_none_or(Vec::is_empty),
+        "{left}"
     );
     Ok(())
 }
