@@ -4,12 +4,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::unix::pipe;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -23,6 +24,9 @@ pub(crate) use streams::Streams;
 use terminal::Terminal;
 
 const BUFFER_SIZE: usize = 32 * 1024;
+
+/// How long a client may take to read the rest of an output.
+const READ_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What containerd asks for: paths of FIFOs, `file://` URIs, or nothing.
 #[derive(Clone, Debug, Default)]
@@ -185,7 +189,10 @@ impl Target {
 
     async fn copy_from(self, reader: impl AsyncRead + Unpin) {
         match self {
-            Target::Fifo(fifo) => copy_output(reader, fifo).await,
+            Target::Fifo(mut fifo) => {
+                copy_output(reader, &mut fifo).await;
+                is_read(&fifo).await;
+            }
             Target::File(file) => copy_output(reader, file).await,
         }
     }
@@ -208,6 +215,20 @@ async fn copy_output(mut reader: impl AsyncRead + Unpin, mut writer: impl AsyncW
         }
     }
     let _ = writer.flush().await;
+}
+
+/// Waits until the client has read what is in its FIFO, but not for one that reads no more. From
+/// version 1.7 on containerd's own client drops what it has not read when the process is deleted.
+async fn is_read(fifo: &pipe::Sender) {
+    let unread = || {
+        let mut fifo = [PollFd::new(fifo.as_fd(), PollFlags::POLLIN)];
+        // It is open for reading too.
+        poll(&mut fifo, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+    };
+    let started = Instant::now();
+    while unread() && started.elapsed() < READ_TIMEOUT {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }
 
 async fn copy_input(
@@ -285,7 +306,17 @@ mod tests {
             });
             assert_eq!(read.await.unwrap(), text);
         }
+        container.write_all(b"last").unwrap();
         drop(container);
+        let early = Duration::from_millis(50);
+        stdio.finish(early).await;
+        assert!(!stdio.outputs.is_empty(), "nobody has read the last");
+        let path = paths.stdout.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let mut buffer = [0; 4];
+            File::open(path).unwrap().read_exact(&mut buffer).unwrap();
+        });
+        read.await.unwrap();
         stdio.finish(Duration::from_secs(5)).await;
         assert!(stdio.outputs.is_empty());
     }

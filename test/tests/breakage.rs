@@ -78,9 +78,14 @@ async fn a_crash_of_containerd_loses_no_request_and_no_event() -> Result<()> {
     let ended = load.join_next().await.context("no load")?;
     ended?.context("a request was lost")?;
 
-    let gone = Task::find(&containerd, "ended")?;
-    gone.becomes("STOPPED")?;
-    assert_eq!(gone.delete()?, 137);
+    // A task that ended meanwhile is still there to be deleted; a containerd from 1.7 on cleans it up when it is back.
+    if containerd.installation().version() < (1, 7, 0) {
+        let gone = Task::find(&containerd, "ended")?;
+        gone.becomes("STOPPED")?;
+        assert_eq!(gone.delete()?, 137);
+    } else {
+        assert!(Task::find(&containerd, "ended").is_err());
+    }
     let events = containerd.events().await?;
     task.kill("SIGTERM")?;
     task.becomes("STOPPED")?;
