@@ -1,6 +1,6 @@
 //! Calls that leave the app: what may be reached, over what, and for how long. The servers are real and local.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -210,6 +210,29 @@ async fn a_host_that_never_answers_is_given_up() -> Result<()> {
         assert_eq!(answer.status, StatusCode::BAD_GATEWAY);
         assert!(answer.text().contains("Timeout"), "{}", answer.text());
         assert!(started.elapsed() < Duration::from_secs(5));
+    }
+    Ok(())
+}
+
+/// A host that takes no more connections: its kernel answers to none.
+#[tokio::test]
+async fn a_connection_that_is_not_made_is_given_up() -> Result<()> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    let mut held = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(300)) {
+        held.push(stream);
+    }
+    let app = Catena::app("outbound")?
+        .variable("server", &address.to_string())
+        .env("CATENA_CONNECT_TIMEOUT", "500ms")
+        .start()
+        .await?;
+    for caller in ["one", "p3"] {
+        let started = Instant::now();
+        let answer = call(&app, caller, &format!("http://{address}/")).await?;
+        assert_eq!(answer.text(), "ConnectionTimeout", "{caller}");
+        assert!(started.elapsed() < Duration::from_secs(5), "{caller}");
     }
     Ok(())
 }
