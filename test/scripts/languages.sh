@@ -52,13 +52,14 @@ python() {
   mkdir -p "$guests/python"
   if ! [[ -x $tools/python/bin/componentize-py ]]; then
     /usr/bin/python3 -m venv "$tools/python"
-    "$tools/python/bin/pip" install --quiet --disable-pip-version-check \
+    "$tools/python/bin/python3" -m pip install --quiet --disable-pip-version-check \
       "componentize-py==$componentize_py" "spin-sdk==$spin_sdk"
   fi
   # componentize-py finds the SDK by the environment that is active.
   export VIRTUAL_ENV=$tools/python PYTHONDONTWRITEBYTECODE=1
   cd "$here"
-  local build=("$tools/python/bin/componentize-py" --quiet --world spin:up/http-trigger@4.1.0 componentize)
+  # Not by its first line, which names the folder where it was installed.
+  local build=("$tools/python/bin/python3" "$tools/python/bin/componentize-py" --quiet --world spin:up/http-trigger@4.1.0 componentize)
   # No more than wasi:http; and all that Spin has, used or not.
   "${build[@]}" hello --intersect-world wasi:http/service@0.3.0 --output "$guests/python/hello.wasm"
   "${build[@]}" spin --output "$guests/python/spin.wasm"

@@ -45,7 +45,7 @@ fi
 # What speaks the API of Amazon SQS; no Debian package has it.
 if [[ ! -x target/moto/bin/moto_server ]]; then
   python3 -m venv target/moto
-  target/moto/bin/pip install --quiet --disable-pip-version-check 'moto[server]==5.*'
+  target/moto/bin/python3 -m pip install --quiet --disable-pip-version-check 'moto[server]==5.*'
 fi
 
 if ! command -v rustup > /dev/null; then

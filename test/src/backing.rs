@@ -73,8 +73,10 @@ impl Backing {
         let server = workspace::root().join("target/moto/bin/moto_server");
         ensure!(server.exists(), "moto is not installed: run `make setup`");
         Self::launch(move |folder, port| {
-            let mut command = Command::new(&server);
+            // Not by its first line, which names the folder where it was installed: a target folder may be shared.
+            let mut command = Command::new(server.with_file_name("python3"));
             command
+                .arg(&server)
                 .args(["--host", "127.0.0.1", "--port", &port.to_string()])
                 .current_dir(folder);
             Ok(command)
