@@ -360,17 +360,18 @@ impl Image {
         let mut digests = Vec::new();
         for dependency in &component.dependencies {
             let within = |error: LoadError| error.within(&place(component, dependency));
-            let opened = self.store.open(&dependency.source, limit).map_err(within)?;
-            let wasm = opened.read().map_err(within)?;
-            left = left.checked_sub(wasm.len() as u64).ok_or_else(|| {
-                LoadError::corrupt(
+            let opened = self.store.open(&dependency.source, left);
+            if opened.is_err() && self.store.open(&dependency.source, limit).is_ok() {
+                return Err(LoadError::corrupt(
                     place(component, dependency),
                     format!(
                         "makes the component and its dependencies larger together than {limit} \
                          bytes; compose fewer or smaller ones"
                     ),
-                )
-            })?;
+                ));
+            }
+            let wasm = opened.and_then(store::Opened::read).map_err(within)?;
+            left -= wasm.len() as u64;
             digests.push((dependency, Digest::of(&wasm)));
             parts.dependencies.push(Part {
                 name: dependency.name.clone(),

@@ -63,7 +63,7 @@ async fn the_http_interfaces_of_the_first_sdks() -> Result<()> {
 async fn the_release_candidate_of_march_2026_answers() -> Result<()> {
     let app = Catena::app("ages")?.start().await?;
     for _ in 0..2 {
-        assert_eq!(app.get("/march").await?.text(), "Hello from March\n");
+        assert_eq!(app.get("/march").await?.text(), "Hello from catena\n");
     }
     Ok(())
 }

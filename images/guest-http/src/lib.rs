@@ -170,6 +170,14 @@ impl Call {
         call.finish()
     }
 
+    /// A `POST` of a body in one piece, and its response; the error is a sentence.
+    pub fn post(url: &str, body: &[u8]) -> Result<IncomingResponse, String> {
+        let failed = |error| format!("{error:?}");
+        let call = Self::start(Method::Post, url, Fields::new()).map_err(failed)?;
+        call.body.write(body).map_err(|error| error.to_string())?;
+        call.finish().map_err(failed)
+    }
+
     /// Ends the request's body and waits for the head of the response.
     pub fn finish(self) -> Result<IncomingResponse, ErrorCode> {
         // A callee may answer without having read everything: its response counts, not this.

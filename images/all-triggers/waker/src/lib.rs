@@ -10,11 +10,10 @@ use std::time::Duration;
 
 use exports::fermyon::spin::inbound_redis;
 use fermyon::spin::redis_types;
-use guest_http::{Call, fields};
+use guest_http::Call;
 use spin::cron::cron_types;
 use spin::mqtt_trigger::spin_mqtt_types as mqtt_types;
 use spin::sqs::sqs_types;
-use wasip2::http::types::Method;
 
 wit_bindgen::generate!({
     path: [
@@ -89,14 +88,8 @@ fn take(path: &str, message: &[u8]) -> Result<(), String> {
 
 /// Calls the component `record`: in memory, by its name.
 fn record(path: &str, message: &[u8]) -> Result<(), String> {
-    let failed = |error| format!("{error:?}");
     let url = format!("http://record.spin.internal{path}");
-    let call = Call::start(Method::Post, &url, fields(&[])).map_err(failed)?;
-    call.body
-        .write(message)
-        .map_err(|error| error.to_string())?;
-    let response = call.finish().map_err(failed)?;
-    match response.status() {
+    match Call::post(&url, message)?.status() {
         200 => Ok(()),
         status => Err(format!("record answers {status}")),
     }

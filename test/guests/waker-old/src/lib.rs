@@ -6,9 +6,8 @@
 
 use fermyon::spin_cron::cron_types;
 use fermyon::spin_sqs::sqs_types;
-use guest_http::{Call, fields};
+use guest_http::Call;
 use spin::mqtt_trigger::spin_mqtt_types as mqtt_types;
-use wasip2::http::types::Method;
 
 wit_bindgen::generate!({
     path: ["wit/mqtt", "wit/cron", "wit/sqs"],
@@ -53,11 +52,6 @@ impl Guest for Waker {
 
 /// Calls the component `record`: in memory, by its name.
 fn record(path: &str, message: &[u8]) -> Result<(), String> {
-    let failed = |error| format!("{error:?}");
     let url = format!("http://record.spin.internal{path}");
-    let call = Call::start(Method::Post, &url, fields(&[])).map_err(failed)?;
-    call.body
-        .write(message)
-        .map_err(|error| error.to_string())?;
-    call.finish().map(drop).map_err(failed)
+    Call::post(&url, message).map(drop)
 }
