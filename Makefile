@@ -68,7 +68,7 @@ test-matrix: setup guests ## The tests of containerd and of pods, against the co
 	for bin in "" $$folders; do \
 	  env --unset=RUST_BACKTRACE $${bin:+CONTAINERD_BIN=$$bin} \
 	    $(CARGO) test $(QUICK) --exclude catena-bench --no-fail-fast --test containerd --test cri --test cgroups --test volumes \
-	    --test task --test breakage; \
+	    --test task --test exec --test breakage; \
 	done
 
 # On version 1 of cgroups the same programs run as they are: only here does TEST_CGROUPS ask for systemd.
@@ -78,7 +78,7 @@ test-cgroup2: setup guests ## The tests of containerd and of pods in a virtual m
 	  apt-get install --yes --quiet --no-install-recommends qemu-system-x86 mmdebstrap e2fsprogs
 	$(CARGO) build $(QUICK) --exclude catena-bench --bins
 	test/scripts/vm.sh $$($(CARGO) test $(QUICK) --exclude catena-bench --no-run \
-	  --test cgroups --test task --test cri --test breakage --test containerd 2>&1 \
+	  --test cgroups --test apparmor --test task --test exec --test cri --test breakage --test containerd 2>&1 \
 	  | sed -n 's/.*Executable .*(\(.*\))$$/\1/p')
 
 .PHONY: test-k8s

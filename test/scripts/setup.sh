@@ -9,8 +9,8 @@ packages=(
   gcc libc6-dev make pkg-config protobuf-compiler libseccomp-dev
   # runs and tests
   containerd runc containernetworking-plugins iproute2 busybox-static openssl curl ca-certificates strace
-  # the servers that apps work with
-  redis-server mosquitto postgresql mariadb-server
+  # the servers that apps work with, and the registry of the tests
+  redis-server mosquitto postgresql mariadb-server docker-registry
   # deploy/: the bundle, and what lints and renders it
   binutils patchelf shellcheck yamllint python3-venv
 )

@@ -13,7 +13,7 @@ cd "$(dirname "$0")/../.."
 limit=${VM_TIMEOUT:-1200}
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 packages=systemd,systemd-sysv,dbus,linux-image-cloud-amd64,containerd,runc,containernetworking-plugins,busybox-static
-packages+=,iproute2,ca-certificates,openssl,libseccomp2,netbase
+packages+=,iproute2,ca-certificates,openssl,libseccomp2,netbase,apparmor,docker-registry
 folder=$PWD/target/vm
 
 # Debian, its kernel and its initrd, in files named by what they are made of.

@@ -1,5 +1,5 @@
 //! The real servers that apps work with: Redis, mosquitto, PostgreSQL, MariaDB, each started from its Debian package,
-//! and moto, which speaks Amazon's APIs, from PyPI; on a port of its own, in a folder that is removed with it.
+//! as is the registry that images are pulled from, and moto, which speaks Amazon's APIs, from PyPI; on a port of its own, in a folder that is removed with it.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User};
+use serde_json::json;
 use tempfile::TempDir;
 
 use crate::output::PATIENCE;
@@ -79,6 +80,24 @@ impl Backing {
                 .arg(&server)
                 .args(["--host", "127.0.0.1", "--port", &port.to_string()])
                 .current_dir(folder);
+            Ok(command)
+        })
+    }
+
+    /// A registry of images over plain HTTP, which takes everybody's.
+    pub fn registry() -> Result<Self> {
+        Self::launch(|folder, port| {
+            let config = folder.join("registry.json");
+            // JSON is YAML.
+            let text = json!({
+                "version": 0.1,
+                "log": {"level": "warn", "accesslog": {"disabled": true}},
+                "storage": {"filesystem": {"rootdirectory": folder.join("images")}},
+                "http": {"addr": format!("127.0.0.1:{port}")},
+            });
+            std::fs::write(&config, text.to_string())?;
+            let mut command = Command::new(program("docker-registry")?);
+            command.arg("serve").arg(config);
             Ok(command)
         })
     }

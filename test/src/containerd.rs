@@ -7,12 +7,13 @@ mod install;
 mod task;
 
 pub use api::{Api, Code, Status};
-pub use install::Installation;
-pub(crate) use install::{PAUSE_IMAGE, Runtime};
+pub(crate) use install::PAUSE_IMAGE;
+pub use install::{Installation, Runtime};
 pub use task::{Attached, Container, Task, listening};
 
 use std::fs::{self, File};
 use std::io::Read;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -307,10 +308,14 @@ impl Containerd {
 
     /// Imports an archive into the content store and unpacks nothing; the image's name.
     pub fn import_content(&self, archive: &Path) -> Result<String> {
+        self.import_with(archive, &["--no-unpack"])
+    }
+
+    fn import_with(&self, archive: &Path, flags: &[&str]) -> Result<String> {
         let archive = archive.to_str().context("a path that is no text")?;
         let listed = || self.ctr_ok(&["images", "list", "--quiet"]);
         let before = listed()?;
-        self.ctr_ok(&["images", "import", "--no-unpack", archive])?;
+        self.ctr_ok(&[&["images", "import"], flags, &[archive]].concat())?;
         let after = listed()?;
         let mut new = after
             .lines()
@@ -318,6 +323,18 @@ impl Containerd {
         new.next()
             .map(str::to_owned)
             .with_context(|| format!("no new image among: {after}"))
+    }
+
+    /// Moves an archive's image to a registry of plain HTTP, so that nothing of it is left here; the image's name there.
+    pub fn push(&self, archive: &Path, registry: SocketAddr) -> Result<String> {
+        // What is pushed has to be there whole.
+        let image = self.import_with(archive, &["--no-unpack", "--all-platforms"])?;
+        let (_, name) = image.rsplit_once('/').context("a name without a place")?;
+        let there = format!("{registry}/{name}");
+        self.ctr_ok(&["images", "tag", &image, &there])?;
+        self.ctr_ok(&["images", "push", "--plain-http", &there])?;
+        self.ctr_ok(&["images", "delete", "--sync", &image, &there])?;
+        Ok(there)
     }
 
     /// Its gRPC API.
@@ -328,6 +345,13 @@ impl Containerd {
     /// A container to be: `image` under catena.
     pub fn container<'a>(&'a self, image: &str, id: &str) -> Container<'a> {
         Container::new(self, image, id)
+    }
+
+    /// A Linux container that runs this with `sh -c`.
+    pub fn linux<'a>(&'a self, id: &str, flags: &[&str], script: &str) -> Result<Task<'a>> {
+        let root = self.busybox()?;
+        let container = self.container(&root, id).flags(&["--rootfs"]).flags(flags);
+        container.command(&["/bin/sh", "-c", script]).start()
     }
 
     /// A root file system with busybox in it, for Linux containers: `ctr run --rootfs`.

@@ -40,7 +40,7 @@ pub mod v1 {
 
 /// The image of an ordinary Linux container: busybox.
 pub const BUSYBOX_IMAGE: &str = "localhost/busybox:1";
-/// The runtime's name in containerd's configuration.
+/// Catena's name in containerd's configuration.
 const HANDLER: &str = "catena";
 /// Its name and its type.
 const CATENA: Runtime = (HANDLER, "io.containerd.catena.v1");
@@ -62,8 +62,17 @@ impl Cri {
 
     /// The same, with cgroups that `driver` manages.
     pub async fn start_with(driver: Driver) -> Result<Self> {
+        Self::launch(driver, &[CATENA]).await
+    }
+
+    /// The same, with further runtimes, for [`Pod::under`].
+    pub async fn start_beside(others: &[Runtime]) -> Result<Self> {
+        Self::launch(Driver::Cgroupfs, &[&[CATENA], others].concat()).await
+    }
+
+    async fn launch(driver: Driver, runtimes: &[Runtime]) -> Result<Self> {
         let network = Network::new()?;
-        let containerd = Containerd::start_with_pods(&[CATENA], |folder| {
+        let containerd = Containerd::start_with_pods(runtimes, |folder| {
             network.describe(folder, &[])?;
             driver.options(folder)
         })?;
@@ -130,6 +139,17 @@ impl Cri {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         bail!("containerd's CRI plugin does not see the image {name}");
+    }
+
+    /// Pulls an image, as a kubelet does.
+    pub async fn pull(&self, name: &str) -> Result<()> {
+        let request = v1::PullImageRequest {
+            image: Some(image(name)),
+            ..Default::default()
+        };
+        let pulled = self.images.clone().pull_image(request).await;
+        pulled.with_context(|| format!("pulling {name}"))?;
+        Ok(())
     }
 
     /// A pod to be.

@@ -1,15 +1,25 @@
 //! The lines that a process prints, kept as they come, so that a test can wait for one or look at all.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// How long a test waits for something that should happen at once. Generous: the machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Waits until `what` has happened.
+pub fn wait_until(what: &str, mut happened: impl FnMut() -> Result<bool>) -> Result<()> {
+    let started = Instant::now();
+    while !happened()? {
+        ensure!(started.elapsed() < PATIENCE, "it never happened: {what}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
 
 /// Lines of output, growing.
 #[derive(Clone)]

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use catena_test::cri::{BUSYBOX_IMAGE, v1};
 use catena_test::output::PATIENCE;
 use catena_test::pack::{Form, Packed};
-use catena_test::{Client, Cri};
+use catena_test::{Backing, Client, Cri};
 use http::{Method, StatusCode};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -107,7 +107,9 @@ async fn containers_of_a_pod_share_its_network() -> Result<()> {
 /// Exec probes: of a sidecar any program, of an app its commands, and what is none is refused with what there is.
 #[tokio::test]
 async fn probes_execute_commands() -> Result<()> {
-    let (cri, image) = cri_with("hello").await?;
+    let cri = Cri::start().await?;
+    let packed = Packed::text(PROBED, Form::Rootfs)?;
+    let image = cri.import(packed.path()).await?;
     let pod = cri.pod("probed").start().await?;
     let app = pod.container(&image, "app").start().await?;
     let sidecar = pod.container(BUSYBOX_IMAGE, "sidecar");
@@ -119,12 +121,34 @@ async fn probes_execute_commands() -> Result<()> {
     assert_eq!(sidecar.exec(&well).await?, (0, "well\n".to_owned()));
     let ill = ["/bin/busybox", "sh", "-c", "exit 3"];
     assert_eq!(sidecar.exec(&ill).await?, (3, String::new()));
+    let (code, said) = app.exec(&["check", "deeply"]).await?;
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("argument 1: deeply"), "{said}");
+    let (code, said) = app.exec(&["fails"]).await?;
+    assert_eq!(code, 1, "{said}");
     let error = app.exec(&["sh"]).await.err().context("sh was executed")?;
     let told = format!("{error:#}");
-    assert!(told.contains("hello"), "the components are named: {told}");
+    assert!(told.contains("hello, check, fails"), "{told}");
     assert_eq!(pod.get(80, "/").await?.status, StatusCode::OK);
     pod.remove().await
 }
+
+/// An app with commands for probes: one that succeeds, one that fails.
+const PROBED: &str = r#"
+spin_manifest_version = 2
+[application]
+name = "probed"
+[[trigger.http]]
+route = "/..."
+component = "hello"
+[component.hello]
+source = "GUESTS/hello.wasm"
+[component.check]
+source = "GUESTS/command.wasm"
+[component.fails]
+source = "GUESTS/command.wasm"
+environment = { EXIT = "1" }
+"#;
 
 /// `shareProcessNamespace`: an app joins the sandbox's PID namespace, and its end is still its own.
 #[tokio::test]
@@ -276,22 +300,48 @@ async fn images_without_a_file_system() -> Result<()> {
         let Err(error) = cri.import(packed.path()).await else {
             panic!("this containerd unpacks what it should not");
         };
-        assert!(
-            format!("{error:#}").contains("mismatched image rootfs"),
-            "{error:#}"
-        );
+        let told = format!("{error:#}");
+        assert!(told.contains("mismatched image rootfs"), "{told}");
         return Ok(());
     }
     let pod = cri.pod("artefacts").start().await?;
     for (form, port) in [(Form::Spin, 8080), (Form::Wasm, 8081)] {
-        let manifest = MANIFEST.replace("NAME", form.name());
-        let packed = Packed::text(&manifest, form)?;
-        let image = cri.import(packed.path()).await?;
+        let image = cri.import(hello(form)?.path()).await?;
         let app = pod.container(&image, form.name()).port(port);
         app.command(&["/"]).start().await?;
         assert_eq!(pod.get(port, "/").await?.text(), "Hello from catena\n");
     }
     pod.remove().await
+}
+
+/// Images as they come to a node: pulled from a registry, in every form that containerd unpacks.
+#[tokio::test]
+async fn images_are_pulled_from_a_registry() -> Result<()> {
+    let registry = Backing::registry()?;
+    let cri = Cri::start().await?;
+    let every = cri.containerd().installation().unpacks_custom_layers();
+    let pod = cri.pod("pulled").start().await?;
+    for (form, port) in [(Form::Rootfs, 8080), (Form::Spin, 8081), (Form::Wasm, 8082)] {
+        let image = cri
+            .containerd()
+            .push(hello(form)?.path(), registry.address())?;
+        let pulled = cri.pull(&image).await;
+        if form != Form::Rootfs && !every {
+            let told = format!("{:#}", pulled.err().context("it was unpacked")?);
+            assert!(told.contains("mismatched image rootfs"), "{told}");
+            continue;
+        }
+        pulled?;
+        let app = pod.container(&image, form.name()).port(port);
+        app.command(&["/"]).start().await?;
+        assert_eq!(pod.get(port, "/").await?.text(), "Hello from catena\n");
+    }
+    pod.remove().await
+}
+
+/// `hello`, by a name that tells the form.
+fn hello(form: Form) -> Result<Packed> {
+    Packed::text(&MANIFEST.replace("NAME", form.name()), form)
 }
 
 /// `hello` by another name.

@@ -34,7 +34,7 @@ pub(super) struct Places<'a> {
 }
 
 /// What pods run under: a handler's name, and the type of its shim.
-pub(crate) type Runtime = (&'static str, &'static str);
+pub type Runtime = (&'static str, &'static str);
 
 /// What a daemon needs to make pods.
 pub(super) struct Pods<'a> {
@@ -72,6 +72,11 @@ impl Installation {
     /// Its version.
     pub fn version(&self) -> (u32, u32, u32) {
         self.version
+    }
+
+    /// What `ctr` says of an error besides its sentence: its code. From version 2 on it says the sentence alone.
+    pub fn code<'a>(&self, code: &'a str) -> &'a str {
+        if self.version < (2, 0, 0) { code } else { "" }
     }
 
     /// Whether it unpacks images whose layers are no tar.

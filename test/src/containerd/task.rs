@@ -192,6 +192,13 @@ impl<'a> Task<'a> {
         Ok(line.get(2).unwrap_or(&"").to_string())
     }
 
+    /// Its processes, as `ctr tasks ps` has them.
+    pub fn processes(&self) -> Result<Vec<i32>> {
+        let listed = self.ctr("ps", &[], &[])?.stdout;
+        let first = |line: &str| line.split_whitespace().next()?.parse().ok();
+        Ok(listed.lines().filter_map(first).collect())
+    }
+
     /// Waits until its state is this.
     pub fn becomes(&self, state: &str) -> Result<()> {
         let started = Instant::now();

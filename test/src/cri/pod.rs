@@ -15,6 +15,7 @@ use crate::client::{Client, Response};
 pub struct Pod<'a> {
     cri: &'a Cri,
     config: v1::PodSandboxConfig,
+    handler: &'static str,
 }
 
 impl<'a> Pod<'a> {
@@ -40,7 +41,17 @@ impl<'a> Pod<'a> {
             }),
             ..Default::default()
         };
-        Self { cri, config }
+        Self {
+            cri,
+            config,
+            handler: HANDLER,
+        }
+    }
+
+    /// Under another runtime of the daemon.
+    pub fn under(mut self, handler: &'static str) -> Self {
+        self.handler = handler;
+        self
     }
 
     fn namespaces(&mut self) -> &mut v1::NamespaceOption {
@@ -76,7 +87,7 @@ impl<'a> Pod<'a> {
         let mut client = self.cri.client();
         let request = v1::RunPodSandboxRequest {
             config: Some(self.config.clone()),
-            runtime_handler: HANDLER.to_owned(),
+            runtime_handler: self.handler.to_owned(),
         };
         let made = client
             .run_pod_sandbox(request)

@@ -1,0 +1,84 @@
+//! AppArmor profiles of applications, where the kernel has AppArmor: the virtual machine of `make test-cgroup2` does.
+//! These tests need root, containerd and, beside such a kernel, `apparmor_parser`.
+
+use std::fs;
+use std::process::Stdio;
+
+use anyhow::{Context, Result};
+use catena_test::Containerd;
+use catena_test::output::wait_until;
+use catena_test::pack::{Form, Output, Packed};
+use http::StatusCode;
+
+/// One that serves, and one to be executed.
+const APP: &str = r#"
+spin_manifest_version = 2
+[application]
+name = "confined"
+[[trigger.http]]
+route = "/..."
+component = "web"
+[component.web]
+source = "GUESTS/probe.wasm"
+[component.waits]
+source = "GUESTS/command.wasm"
+environment = { READ = "1" }
+"#;
+
+/// Whether this kernel has it.
+fn is_enabled() -> bool {
+    let told = fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+    told.is_ok_and(|told| told.starts_with('Y'))
+}
+
+/// A profile that cannot be had keeps an application from running, by name where the kernel knows of profiles.
+fn refused(containerd: &Containerd, image: &str) -> Result<Output> {
+    let container = containerd.container(image, "refused");
+    let output = container
+        .flags(&["--apparmor-profile", "catena-absent"])
+        .run()?;
+    assert!(!output.success, "{output:?}");
+    assert!(
+        output.stderr.to_lowercase().contains("apparmor"),
+        "{output:?}"
+    );
+    containerd.ctr_ok(&["containers", "delete", "refused"])?;
+    containerd.nothing_is_left_of("refused")?;
+    Ok(output)
+}
+
+/// The profile of a process, and how it is kept.
+fn profile(pid: i32) -> Result<String> {
+    let told = fs::read_to_string(format!("/proc/{pid}/attr/apparmor/current"));
+    Ok(told.context("reading the profile")?.trim().to_owned())
+}
+
+/// The application and what is executed in it are both under the profile, and serve under the one that containerd
+/// gives where none is named.
+#[tokio::test]
+async fn an_application_is_under_its_profile() -> Result<()> {
+    let containerd = Containerd::start()?;
+    let image = containerd.import(Packed::text(APP, Form::Rootfs)?.path())?;
+    let output = refused(&containerd, &image)?;
+    if !is_enabled() {
+        return Ok(());
+    }
+    assert!(output.stderr.contains("catena-absent"), "{output:?}");
+
+    let container = containerd.container(&image, "confined");
+    let container = container.flags(&["--apparmor-default-profile", "catena-test"]);
+    let task = container.start()?;
+    assert_eq!(profile(task.pid)?, "catena-test (enforce)");
+    assert_eq!(task.get("/").await?.status, StatusCode::OK);
+    // Its input stays open, so it waits.
+    let mut ctr = containerd.ctr_command();
+    ctr.args(["tasks", "exec", "--exec-id", "second", "confined", "waits"]);
+    let mut child = ctr.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+    wait_until("a second process", || Ok(task.processes()?.len() == 2))?;
+    for pid in task.processes()? {
+        assert_eq!(profile(pid)?, "catena-test (enforce)");
+    }
+    drop(child.stdin.take());
+    assert_eq!(child.wait()?.code(), Some(0));
+    task.remove()
+}
