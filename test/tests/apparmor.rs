@@ -74,10 +74,13 @@ async fn an_application_is_under_its_profile() -> Result<()> {
     let mut ctr = containerd.ctr_command();
     ctr.args(["tasks", "exec", "--exec-id", "second", "confined", "waits"]);
     let mut child = ctr.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-    wait_until("a second process", || Ok(task.processes()?.len() == 2))?;
-    for pid in task.processes()? {
-        assert_eq!(profile(pid)?, "catena-test (enforce)");
-    }
+    // A process is in the group before it is confined.
+    wait_until("a second process under the profile", || {
+        let profiles: Vec<_> = task.processes()?.into_iter().map(profile).collect();
+        let confined =
+            |told: &Result<String>| matches!(told, Ok(told) if told == "catena-test (enforce)");
+        Ok(profiles.len() == 2 && profiles.iter().all(confined))
+    })?;
     drop(child.stdin.take());
     assert_eq!(child.wait()?.code(), Some(0));
     task.remove()

@@ -347,22 +347,26 @@ async fn a_command_of_an_app_reads_fails_and_is_killed() -> Result<()> {
         .args(&flags[1..])
         .args(["various", "tool"]);
     let mut child = ctr.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-    wait_until("a second process", || Ok(task.processes()?.len() == 2))?;
-    let pids = task.processes()?;
-    let other = pids
-        .iter()
-        .find(|pid| **pid != task.pid)
-        .context("the exec's process")?;
+    let status = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/status"));
+    let first = confinement(&status(task.pid)?);
+    assert!(first.contains(&"Seccomp:\t2".to_owned()), "{first:?}");
+    assert!(first.contains(&"NoNewPrivs:\t1".to_owned()), "{first:?}");
+    // A process is in the group before it is confined, and the one that makes it comes and goes.
+    let others = || -> Result<Vec<i32>> {
+        let all = task.processes()?.into_iter();
+        Ok(all.filter(|pid| *pid != task.pid).collect())
+    };
+    let is_confined = |pid: i32| status(pid).is_ok_and(|status| confinement(&status) == first);
+    wait_until("a second process, confined as the first", || {
+        Ok(matches!(others()?[..], [other] if is_confined(other)))
+    })?;
+    let [other] = others()?[..] else {
+        panic!("not one further process: {:?}", others()?);
+    };
     for namespace in ["mnt", "pid", "ipc", "uts", "net"] {
         let of = |pid: i32| std::fs::read_link(format!("/proc/{pid}/ns/{namespace}"));
-        assert_eq!(of(*other)?, of(task.pid)?, "{namespace}");
+        assert_eq!(of(other)?, of(task.pid)?, "{namespace}");
     }
-    let confined = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/status"));
-    let first = confinement(&confined(task.pid)?);
-    assert!(first.contains(&"Seccomp:\t2".to_owned()), "{first:?}");
-    assert_eq!(confinement(&confined(*other)?), first);
-    let status = std::fs::read_to_string(format!("/proc/{other}/status"))?;
-    assert!(status.contains("NoNewPrivs:\t1"), "{status}");
     let killed = task.ctr(
         "kill",
         &["--exec-id", "waiting", "--signal", "SIGTERM"],
