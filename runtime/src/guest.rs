@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -46,6 +46,10 @@ pub(crate) struct Commons {
     pub(crate) max_instances: u32,
     /// Told when a request found no permit.
     pub(crate) pressure: Notify,
+    /// Whether somebody comes by to let go of idle instances.
+    pub(crate) watched: AtomicBool,
+    /// Told when an instance is idle and nobody comes by.
+    pub(crate) shelved: Notify,
     /// Requests that wait for a permit.
     pub(crate) waiting: AtomicUsize,
     pub(crate) max_memory: usize,

@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -376,26 +377,36 @@ async fn run_command(
 }
 
 /// Lets go of idle instances: after a while, and at once when a request finds
-/// no room.
+/// no room. Where none is idle no clock runs: an application that nobody asks
+/// costs nothing.
 async fn trim(dispatcher: Arc<Dispatcher>) {
-    let mut interval = tokio::time::interval(TRIM);
-    let Some(commons) = dispatcher
-        .guests
-        .first()
-        .map(|guest| Arc::clone(&guest.commons))
-    else {
+    let guests = &dispatcher.guests;
+    let Some(commons) = guests.first().map(|guest| Arc::clone(&guest.commons)) else {
         return;
     };
+    let clear = || guests.iter().for_each(|guest| guest.clear_shelf());
+    let are_empty = || guests.iter().all(|guest| guest.has_empty_shelf());
     loop {
-        let pressed = tokio::select! {
-            _ = interval.tick() => false,
-            () = commons.pressure.notified() => true,
-        };
-        for guest in &dispatcher.guests {
-            if pressed {
-                guest.clear_shelf();
-            } else {
-                guest.trim_shelf();
+        tokio::select! {
+            () = commons.shelved.notified() => {}
+            () = commons.pressure.notified() => {
+                clear();
+                continue;
+            }
+        }
+        // Who shelves an instance now tells nobody.
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(TRIM) => guests.iter().for_each(|guest| guest.trim_shelf()),
+                () = commons.pressure.notified() => clear(),
+            }
+            if !are_empty() {
+                continue;
+            }
+            commons.watched.store(false, Ordering::SeqCst);
+            // One that came between the look and this told nobody.
+            if are_empty() || commons.watched.swap(true, Ordering::SeqCst) {
+                break;
             }
         }
     }

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use catena_test::client::{Client, encode};
+use catena_test::output::wait_until;
 use catena_test::{Catena, Containerd, Running};
 use http::{Method, StatusCode};
 
@@ -206,4 +207,40 @@ async fn it_is_refused_in_create_and_heeded_under_containerd() -> Result<()> {
     }
     assert_eq!(most, 5);
     task.remove()
+}
+
+/// How often the threads of a process have slept.
+fn sleeps(pid: i32) -> Result<u64> {
+    let mut sum = 0;
+    for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
+        let status = std::fs::read_to_string(thread?.path().join("status"))?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        sum += line
+            .context("no count of switches")?
+            .trim()
+            .parse::<u64>()?;
+    }
+    Ok(sum)
+}
+
+/// Instances that nobody asks are let go of, and then nothing wakes the process any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_application_that_nobody_asks_sleeps() -> Result<()> {
+    let app = start("calls", "any").await?;
+    let mut client = app.http1().await?;
+    assert_eq!(counts(&mut client, "/~any/count").await?, [1, 2]);
+    drop(client);
+    // Twice, for the clock that watches idle instances has to begin again.
+    for counted in [[1, 2]; 2] {
+        wait_until("nothing wakes it", || {
+            let before = sleeps(app.pid()?)?;
+            std::thread::sleep(Duration::from_secs(8));
+            Ok(sleeps(app.pid()?)? == before)
+        })?;
+        let mut client = app.http1().await?;
+        assert_eq!(counts(&mut client, "/~any/count").await?, counted);
+    }
+    Ok(())
 }

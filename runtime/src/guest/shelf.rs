@@ -79,6 +79,12 @@ impl Guest {
             reusable.instance.store.data_mut().hooks.life = Arc::clone(&self.idle);
             reusable.since = Instant::now();
             self.shelf().push(reusable);
+            let commons = &self.commons;
+            if !commons.watched.load(Ordering::SeqCst)
+                && !commons.watched.swap(true, Ordering::SeqCst)
+            {
+                commons.shelved.notify_one();
+            }
             // Who began to wait meanwhile found the shelf without it.
             if self.commons.waiting.load(Ordering::SeqCst) > 0 {
                 self.clear_shelf();
@@ -100,6 +106,11 @@ impl Guest {
             shelf.drain(..keep).collect()
         };
         drop(expired);
+    }
+
+    /// Whether no instance is idle.
+    pub(crate) fn has_empty_shelf(&self) -> bool {
+        self.shelf().is_empty()
     }
 
     fn shelf(&self) -> MutexGuard<'_, Vec<Reusable>> {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use anyhow::{Context, bail};
 use tokio::sync::{Notify, Semaphore};
@@ -298,6 +298,8 @@ fn commons(engine: &Engine, config: &Config) -> anyhow::Result<(Commons, Threads
         instances: Arc::new(Semaphore::new(config.limits.instances as usize)),
         max_instances: config.limits.instances,
         pressure: Notify::new(),
+        watched: AtomicBool::new(false),
+        shelved: Notify::new(),
         waiting: AtomicUsize::new(0),
         max_memory: config.limits.memory,
         max_uses: config.instance_uses,
