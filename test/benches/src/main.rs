@@ -5,7 +5,7 @@
 //! steadier figure. Processes of idle priority keep the cores awake meanwhile.
 //!
 //! ```text
-//! bench [throughput] [chain] [startup] [requests] [memory] [node] [density] [languages]     all, where none is named
+//! bench [throughput] [chain] [startup] [requests] [memory] [node] [pods] [density] [languages]   all, where none is named
 //! bench hyper | counted GUEST | spin                           roles that it starts itself
 //! ```
 
@@ -21,6 +21,7 @@ mod languages;
 mod load;
 mod native;
 mod node;
+mod pods;
 mod process;
 mod sides;
 mod startup;
@@ -36,13 +37,14 @@ use table::Goals;
 #[global_allocator]
 static ALLOCATOR: counted::Counting = counted::Counting;
 
-const PARTS: [&str; 8] = [
+const PARTS: [&str; 9] = [
     "throughput",
     "chain",
     "startup",
     "requests",
     "memory",
     "node",
+    "pods",
     "density",
     "languages",
 ];
@@ -95,8 +97,11 @@ fn measure(parts: &[&str]) -> Result<()> {
     if wanted("node") {
         node::run(&mut goals)?;
     }
+    if wanted("pods") {
+        runtime.block_on(pods::run(&mut goals))?;
+    }
     if wanted("density") {
-        density::run(&mut goals)?;
+        density::run(&runtime, &mut goals)?;
     }
     if wanted("languages") {
         languages::run(&runtime)?;

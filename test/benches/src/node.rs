@@ -130,7 +130,7 @@ pub(crate) fn run(goals: &mut Goals) -> Result<()> {
 }
 
 /// The baseline's binary: what `BASELINE` names, or what `make baseline` built.
-fn baseline() -> Option<PathBuf> {
+pub(crate) fn baseline() -> Option<PathBuf> {
     let built = || workspace::root().join("target/baseline/release/containerd-shim-baseline-v1");
     let path = std::env::var_os("BASELINE").map_or_else(built, PathBuf::from);
     path.is_file().then_some(path)

@@ -1,6 +1,8 @@
 //! From `ctr run` to the first 200: catena with a warm compile cache beside a static busybox under runc, whose
-//! httpd answers. Both share the host's network, and containerd is one of the bench's own.
+//! httpd answers, and catena with images that it has never compiled. All share the host's network, and containerd is
+//! one of the bench's own.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -19,12 +21,27 @@ const ROUNDS: usize = 11;
 pub(crate) fn run(goals: &mut Goals) -> Result<()> {
     let containerd = Containerd::start()?;
     let hello = containerd.import(Packed::app("hello", Form::Rootfs)?.path())?;
+    let chain = containerd.import(Packed::app("chain", Form::Rootfs)?.path())?;
     let busybox = native::import(&containerd, "busybox", native::busybox()?)?;
 
     let mut catena = Vec::new();
     let mut runc = Vec::new();
-    // The first round fills the compile cache and the page cache, and does not count.
+    let mut unseen = [(&hello, Vec::new()), (&chain, Vec::new())];
+    // The first round fills the page cache, and does not count.
     for round in 0..=ROUNDS {
+        for (number, (image, times)) in unseen.iter_mut().enumerate() {
+            forget_code(&containerd)?;
+            let took = start(|address| {
+                let container = containerd.container(image, &format!("unseen-{number}-{round}"));
+                container.env("SPIN_HTTP_LISTEN_ADDR", address)
+            })?;
+            if round > 0 {
+                times.push(took);
+            }
+        }
+        // Compiles; the next start finds the code.
+        let warm = format!("warm-{round}");
+        containerd.container(&hello, &warm).start()?.remove()?;
         let catena_took = start(|address| {
             let container = containerd.container(&hello, &format!("catena-{round}"));
             container.env("SPIN_HTTP_LISTEN_ADDR", address)
@@ -45,6 +62,8 @@ pub(crate) fn run(goals: &mut Goals) -> Result<()> {
     for (name, took) in [
         ("catena, hello, warm cache", &catena),
         ("runc, static busybox httpd", &runc),
+        ("catena, hello, never compiled", &unseen[0].1),
+        ("catena, chain of three, never compiled", &unseen[1].1),
     ] {
         let milliseconds = || took.iter().map(|took| took.as_secs_f64() * 1000.0);
         table.row([
@@ -55,7 +74,8 @@ pub(crate) fn run(goals: &mut Goals) -> Result<()> {
         ]);
     }
     table.print(&format!("start, medians of {ROUNDS} rounds"));
-    where_it_goes()?;
+    where_it_goes(true)?;
+    where_it_goes(false)?;
     let pairs = catena.iter().zip(&runc);
     let ratio = median(pairs.map(|(catena, runc)| catena.as_secs_f64() / runc.as_secs_f64()));
     goals.at_most(
@@ -67,13 +87,25 @@ pub(crate) fn run(goals: &mut Goals) -> Result<()> {
     Ok(())
 }
 
-/// What the shim says that its calls took, beside the whole.
-fn where_it_goes() -> Result<()> {
+/// Removes what is compiled.
+fn forget_code(containerd: &Containerd) -> Result<()> {
+    let cache = containerd.path("cache");
+    if !cache.exists() {
+        return Ok(());
+    }
+    fs::remove_dir_all(&cache).with_context(|| format!("emptying {}", cache.display()))
+}
+
+/// What the shim says that its calls took, beside the whole; with the code of the image in the cache, or without.
+fn where_it_goes(warm: bool) -> Result<()> {
     let containerd = Containerd::start_logging("debug")?;
     let hello = containerd.import(Packed::app("hello", Form::Rootfs)?.path())?;
     let mut whole = Vec::new();
     for round in 0..=ROUNDS {
         let id = format!("traced-{round}");
+        if !warm {
+            forget_code(&containerd)?;
+        }
         let took = start(|address| {
             let container = containerd.container(&hello, &id);
             container.env("SPIN_HTTP_LISTEN_ADDR", address)
@@ -108,9 +140,12 @@ fn where_it_goes() -> Result<()> {
         "all of it".to_owned(),
         median(whole.into_iter().map(|(_, took)| took)),
     );
-    table.print(&format!(
-        "a start with a warm cache, medians of {ROUNDS} rounds"
-    ));
+    let cache = if warm {
+        "a warm cache"
+    } else {
+        "an empty cache"
+    };
+    table.print(&format!("a start with {cache}, medians of {ROUNDS} rounds"));
     Ok(())
 }
 
@@ -150,7 +185,7 @@ pub(crate) fn start<'a>(container: impl FnOnce(&str) -> Container<'a>) -> Result
 }
 
 /// Asks until the answer is 200.
-fn first_answer(address: SocketAddr, started: Instant) -> Result<Duration> {
+pub(crate) fn first_answer(address: SocketAddr, started: Instant) -> Result<Duration> {
     while started.elapsed() < Duration::from_secs(30) {
         if asked(address).is_ok_and(|answer| answer.contains(" 200 ")) {
             return Ok(started.elapsed());
