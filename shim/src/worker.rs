@@ -25,6 +25,7 @@ use nix::sys::signal::{SigHandler, Signal, signal};
 use serde::{Deserialize, Serialize};
 
 use crate::channel::Channel;
+use crate::memory;
 
 mod assignment;
 mod serve;
@@ -74,6 +75,8 @@ impl Executor for WorkerExecutor {
         }
         let channel =
             shed(&self.channel).map_err(|error| ExecutorError::Other(error.to_string()))?;
+        // What it took to make the container is of no more use, and this thread only waits from now on.
+        memory::give_back();
         // A thread of its own, for this one was made by a bare clone and the C library still
         // takes it for the helper's.
         let thread = std::thread::Builder::new().name("catena".to_owned());
