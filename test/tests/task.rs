@@ -2,14 +2,11 @@
 //! runs out. These tests need root, containerd and busybox; each has a daemon of its own.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use catena_test::Containerd;
-use catena_test::containerd::Task;
 use catena_test::output::wait_until;
-use catena_test::pack::{Form, Packed};
 use http::StatusCode;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

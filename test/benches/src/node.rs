@@ -1,9 +1,5 @@
 //! What a node pays: catena beside the smallest shim on containerd-shim-wasm (`test/baseline`) and a native server
 //! under runc. Start, memory of one more container, requests a second; all serve the same line.
-//!
-//! All are slower here than without a container, by a quarter on two cores: the kernel shares them out between the
-//! groups of the client and of the server. Neither seccomp nor the network has part in it, and a client in the
-//! container's own group finds the server as fast as `catena run`.
 
 use std::path::PathBuf;
 use std::time::Duration;

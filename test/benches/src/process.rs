@@ -100,7 +100,8 @@ impl Drop for Started {
     }
 }
 
-/// Keeps every core awake with a process of idle priority, so that no side pays for waking one up.
+/// Keeps every core awake with a process of idle priority, so that no side pays for waking one up. All sides have to be
+/// in this program's control group.
 pub(crate) fn spinners() -> Result<Vec<Started>> {
     let cores = std::thread::available_parallelism()?.get();
     let this = std::env::current_exe()?;
