@@ -104,10 +104,9 @@ fn confine(profile: &str) -> std::io::Result<()> {
     if profile.is_empty() {
         return Ok(());
     }
-    let change = format!("changeprofile {profile}");
-    // Linux has a folder for AppArmor since 5.8; before, it is the only one behind the plain name.
-    std::fs::write("/proc/thread-self/attr/apparmor/current", &change)
-        .or_else(|_| std::fs::write("/proc/thread-self/attr/current", &change))
+    // Not the older file, which may be another security module's.
+    let own = "/proc/thread-self/attr/apparmor/current";
+    std::fs::write(own, format!("changeprofile {profile}"))
 }
 
 /// Closes everything that was the helper's, and leaves the channel.

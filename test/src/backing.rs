@@ -1,5 +1,6 @@
 //! The real servers that apps work with: Redis, mosquitto, PostgreSQL, MariaDB, each started from its Debian package,
-//! as is the registry that images are pulled from, and moto, which speaks Amazon's APIs, from PyPI; on a port of its own, in a folder that is removed with it.
+//! as is the registry that images are pulled from, and moto, which speaks Amazon's APIs, from PyPI; on a port of its
+//! own, in a folder that is removed with it.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -340,12 +340,9 @@ async fn a_command_of_an_app_reads_fails_and_is_killed() -> Result<()> {
     assert!(shown.contains("read: typed\n"), "{shown}");
     assert_eq!(output.status.code(), Some(1), "{shown}");
 
-    let flags = ["--detach", "--exec-id", "waiting"];
     // Its input stays open, so it waits.
     let mut ctr = containerd.ctr_command();
-    ctr.args(["tasks", "exec"])
-        .args(&flags[1..])
-        .args(["various", "tool"]);
+    ctr.args(["tasks", "exec", "--exec-id", "waiting", "various", "tool"]);
     let mut child = ctr.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let status = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/status"));
     let first = confinement(&status(task.pid)?);
