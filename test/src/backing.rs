@@ -3,7 +3,7 @@
 //! own, in a folder that is removed with it.
 
 use std::io::{BufRead as _, BufReader};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User};
 use serde_json::json;
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 
 use crate::output::PATIENCE;
 use crate::workspace;
@@ -295,7 +296,12 @@ fn free_port() -> Result<u16> {
             .wrapping_mul(97)
             .wrapping_add(ASKED.fetch_add(1, Ordering::Relaxed));
         let port = PORTS.start + u16::try_from(number % count)?;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        // Bound, never listening: a process that another test starts in this moment holds whatever is open until it
+        // executes its program, and a listener there would answer in the place of the server that is to come.
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        if socket.bind(address).is_ok() {
             return Ok(port);
         }
     }
