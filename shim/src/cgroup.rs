@@ -28,6 +28,26 @@ pub(crate) fn is_version_2() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
 }
 
+/// Makes the kernel ready to move a process to another cgroup. It waits some 8 ms, for all that read the lists of
+/// processes, before the first such move, and not at all in the next ones if they follow within some 10 ms. This moves
+/// the shim to the cgroup that it is in, which changes nothing, so that the wait is over when a container's first process
+/// is to be moved. Where it cannot, that move waits, as it would have. Blocks.
+pub(crate) fn expect_moves() {
+    let own = fs::read_to_string("/proc/self/cgroup").map(|text| Cgroup::locate(&text));
+    let Ok(Ok(own)) = own else { return };
+    let folder = match &own {
+        Cgroup::V1(folders) => folders.values().next(),
+        Cgroup::V2(folder) => Some(folder),
+    };
+    let Some(folder) = folder else { return };
+    if let Ok(mut procs) = OpenOptions::new()
+        .write(true)
+        .open(folder.join("cgroup.procs"))
+    {
+        let _ = procs.write_all(b"0");
+    }
+}
+
 /// Where a container's cgroup is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Cgroup {

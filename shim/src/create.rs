@@ -10,13 +10,13 @@ use containerd_shim::protos::api::CreateTaskRequest;
 use containerd_shim::protos::events::task::{TaskCreate, TaskIO};
 use containerd_shim::protos::protobuf::MessageField;
 
-use crate::cgroup::is_version_2;
+use crate::cgroup::{self, is_version_2};
 use crate::channel::{AsyncChannel, Channel};
 use crate::container::{Container, Parts, remove_folder, work_folder};
 use crate::daemon::Daemon;
 use crate::error::Error;
 use crate::helper::Create;
-use crate::launch::{self, With};
+use crate::launch::{self, Helper, With};
 use crate::memory;
 use crate::options::Options;
 use crate::rootfs::Rootfs;
@@ -40,12 +40,15 @@ pub(crate) async fn create(
     let spec = BundleSpec::load(&bundle)?;
     refuse_slice_of_version_1(&spec)?;
 
-    let (known, rootfs) = tokio::join!(
+    // Nobody waits for it: what it spares is spared, or is not.
+    tokio::task::spawn_blocking(cgroup::expect_moves);
+    let (helper, known, rootfs) = tokio::join!(
+        Helper::ahead(daemon, &request.id),
         workload::ask(daemon, &request.id, &spec),
         mount(&bundle, request)
     );
-    // The mount first: if both failed, only its error tells of something to undo.
-    let (rootfs, known) = (rootfs?, known?);
+    // The mount first: if more failed, only its error tells of something to undo.
+    let (rootfs, known, helper) = (rootfs?, known?, helper?);
     steps.done("image-and-root");
     let work = WorkFolder::make(work_folder(&bundle))?;
     let workload = tokio::task::block_in_place(|| {
@@ -90,7 +93,7 @@ pub(crate) async fn create(
         ends,
         worker: their_channel,
     };
-    let (launched, cgroup) = launch::create(daemon, make, with)
+    let (launched, cgroup) = launch::create(daemon, helper, make, with)
         .await
         .with_context(|| format!("creating container {}", request.id))?;
     steps.done("container");

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio as ProcessStdio};
+use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use nix::sys::signal::{Signal, kill};
@@ -35,14 +36,16 @@ pub(crate) struct With {
     pub(crate) worker: Option<Channel>,
 }
 
-/// Makes a container. When this fails, nothing is left of it.
+/// Makes a container by a helper that waits for it. When this fails, nothing is left of it.
 pub(crate) async fn create(
     daemon: &Daemon,
+    helper: Helper,
     create: Create,
     with: With,
 ) -> anyhow::Result<(Launched, Cgroup)> {
     let state = create.root.join(&create.id);
-    let made = make(daemon, Request::Create(create), with, Cgroup::locate).await;
+    let request = Request::Create(create);
+    let made = make(daemon, helper, request, with, Cgroup::locate).await;
     if made.is_err()
         && state.exists()
         && let Err(error) = delete(daemon, state).await
@@ -54,7 +57,9 @@ pub(crate) async fn create(
 
 /// Makes a further process in a container.
 pub(crate) async fn exec(daemon: &Daemon, exec: Exec, with: With) -> anyhow::Result<Launched> {
-    let made = make(daemon, Request::Exec(exec), with, |_| Ok(())).await;
+    let request = Request::Exec(exec);
+    let helper = Helper::start(daemon, request.word())?;
+    let made = make(daemon, helper, request, with, |_| Ok(())).await;
     made.map(|(launched, ())| launched)
 }
 
@@ -62,6 +67,7 @@ pub(crate) async fn exec(daemon: &Daemon, exec: Exec, with: With) -> anyhow::Res
 /// process has ended.
 async fn make<T>(
     daemon: &Daemon,
+    mut helper: Helper,
     request: Request,
     with: With,
     locate: impl FnOnce(&str) -> anyhow::Result<T>,
@@ -71,7 +77,6 @@ async fn make<T>(
         ends,
         worker,
     } = with;
-    let mut helper = Helper::start(daemon, &request)?;
     let mut files = vec![ends.stdin.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd()];
     files.extend(worker.as_ref().map(|channel| channel.as_fd()));
     helper.channel.send(&request, &files)?;
@@ -122,7 +127,7 @@ pub(crate) async fn delete(daemon: &Daemon, state: PathBuf) -> anyhow::Result<()
 }
 
 async fn run(daemon: &Daemon, request: Request) -> anyhow::Result<()> {
-    let mut helper = Helper::start(daemon, &request)?;
+    let mut helper = Helper::start(daemon, request.word())?;
     helper.channel.send(&request, &[])?;
     match helper.answer().await? {
         (Answer::Failed { reason }, _) => bail!(reason),
@@ -130,20 +135,29 @@ async fn run(daemon: &Daemon, request: Request) -> anyhow::Result<()> {
     }
 }
 
-struct Helper {
+/// A helper that waits for its request; it ends when this is dropped.
+pub(crate) struct Helper {
     channel: AsyncChannel,
     exit: ExitReceiver,
 }
 
 impl Helper {
-    /// Starts a helper for `request`, whose word is for those who look at the list of processes,
-    /// where a worker keeps the helper's command line.
-    fn start(daemon: &Daemon, request: &Request) -> anyhow::Result<Helper> {
+    /// [`Helper::start`] on a thread of its own, so that it is there when all else is known.
+    pub(crate) async fn ahead(daemon: &Arc<Daemon>, word: &str) -> anyhow::Result<Helper> {
+        let (daemon, word) = (Arc::clone(daemon), word.to_owned());
+        tokio::task::spawn_blocking(move || Helper::start(&daemon, &word))
+            .await
+            .context("starting the helper")?
+    }
+
+    /// Starts a helper. Its command line ends with `word`, for those who look at the list of processes, where a worker
+    /// keeps the helper's command line. Blocks until it executes.
+    fn start(daemon: &Daemon, word: &str) -> anyhow::Result<Helper> {
         let (ours, theirs) = Channel::pair().context("making a channel to the helper")?;
         let mut command = Command::new("/proc/self/exe");
         command
             .arg0("catena")
-            .args(["helper", request.word()])
+            .args(["helper", word])
             .env_clear()
             .current_dir("/")
             .stdin(ProcessStdio::from(OwnedFd::from(theirs)))
