@@ -64,12 +64,12 @@ test: setup guests ## Runs every test (as root: those of containerd need it)
 .PHONY: test-matrix
 test-matrix: setup guests ## The tests of containerd and of pods, against the containerds of later Debians too
 	$(CARGO) build $(QUICK) --exclude catena-bench --bins
-	folders=$$(test/scripts/containerd-versions.sh); \
+	folders=$$(test/scripts/containerd-versions.sh) || exit; failed=0; \
 	for bin in "" $$folders; do \
 	  env --unset=RUST_BACKTRACE $${bin:+CONTAINERD_BIN=$$bin} \
 	    $(CARGO) test $(QUICK) --exclude catena-bench --no-fail-fast --test containerd --test cri --test cgroups --test volumes \
-	    --test task --test exec --test breakage; \
-	done
+	    --test task --test exec --test breakage || failed=1; \
+	done; exit $$failed
 
 # On version 1 of cgroups the same programs run as they are: only here does TEST_CGROUPS ask for systemd.
 .PHONY: test-cgroup2

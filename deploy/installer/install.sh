@@ -394,6 +394,14 @@ take_out() {
   say "took the entry out of $1"
 }
 
+# With version 1 the shim makes cgroups as folders only: every pod of such a node would be refused.
+check_cgroups() {
+  if [ "$systemd" = true ] && [ -d "$HOST_ROOT/sys/fs/cgroup/memory" ]; then
+    say "warning: systemd is to manage the cgroups of containers, and this node has version 1 of cgroups, where catena" \
+      "needs the driver cgroupfs: give it to the kubelet and containerd, or boot with version 2"
+  fi
+}
+
 # The shim's own options, which it reads for every container.
 write_options() {
   systemd=$SYSTEMD_CGROUP
@@ -405,6 +413,7 @@ write_options() {
       fi
     done
   fi
+  check_cgroups
   if [ -e "$HOST_ROOT$SHIM_TOML" ] && ! grep -qxF "$WRITTEN" "$HOST_ROOT$SHIM_TOML"; then
     say "$SHIM_TOML is somebody's own: left alone"
     return

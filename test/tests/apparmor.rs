@@ -5,9 +5,10 @@ use std::fs;
 use std::process::Stdio;
 
 use anyhow::{Context, Result};
-use catena_test::Containerd;
+use catena_test::cri::BUSYBOX_IMAGE;
 use catena_test::output::wait_until;
 use catena_test::pack::{Form, Output, Packed};
+use catena_test::{Containerd, Cri};
 use http::StatusCode;
 
 /// One that serves, and one to be executed.
@@ -84,4 +85,32 @@ async fn an_application_is_under_its_profile() -> Result<()> {
     drop(child.stdin.take());
     assert_eq!(child.wait()?.code(), Some(0));
     task.remove()
+}
+
+/// A kubelet's pod has containerd's own profile where it names none, its application as its ordinary containers; one that
+/// cannot be had is an error of the container.
+#[tokio::test]
+async fn a_pod_is_under_the_profile_of_containerd() -> Result<()> {
+    let cri = Cri::start().await?;
+    let image = cri.import(Packed::text(APP, Form::Rootfs)?.path()).await?;
+    let pod = cri.pod("confined").start().await?;
+    let absent = pod.container(&image, "absent");
+    let absent =
+        absent.security(|asked| asked.apparmor_profile = "localhost/catena-absent".to_owned());
+    let error = format!("{:#}", absent.start().await.err().context("it is refused")?);
+    assert!(error.to_lowercase().contains("apparmor"), "{error}");
+
+    let app = pod.container(&image, "app").start().await?;
+    let sidecar = pod.container(BUSYBOX_IMAGE, "sidecar");
+    let sidecar = sidecar
+        .shell("exec /bin/busybox sleep 1000")
+        .start()
+        .await?;
+    assert_eq!(pod.get(80, "/").await?.status, StatusCode::OK);
+    if is_enabled() {
+        for pid in [app.pid().await?, sidecar.pid().await?] {
+            assert_eq!(profile(pid)?, "cri-containerd.apparmor.d (enforce)");
+        }
+    }
+    pod.remove().await
 }

@@ -260,6 +260,24 @@ fn a_restart_that_is_due_is_not_forgotten() -> Result<()> {
     Ok(())
 }
 
+/// Pods of systemd's cgroups run with version 2 only, and the installer is the first to know.
+#[test]
+fn systemd_with_version_1_of_cgroups_is_warned_of() -> Result<()> {
+    let warning = "this node has version 1 of cgroups";
+    let node = Node::new()?;
+    node.with_service("containerd")?;
+    node.write(CONTAINERD, VERSION_2)?;
+    node.write("sys/fs/cgroup/cgroup.controllers", "cpu memory\n")?;
+    let said = node.run_ok("install", &[])?;
+    assert!(!said.contains(warning), "{said}");
+    node.write("sys/fs/cgroup/memory/tasks", "")?;
+    let said = node.run_ok("install", &[])?;
+    assert!(said.contains(warning), "{said}");
+    let said = node.run_ok("install", &[("SYSTEMD_CGROUP", "false")])?;
+    assert!(!said.contains(warning), "{said}");
+    Ok(())
+}
+
 /// What somebody else wrote is left alone, and what cannot be understood is refused before it is touched.
 #[test]
 fn what_others_wrote_stays() -> Result<()> {

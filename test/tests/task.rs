@@ -7,6 +7,11 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result};
 use catena_test::Containerd;
 use catena_test::output::wait_until;
+use containerd_shim::protos::shim_async::{Client, TaskClient};
+use containerd_shim::protos::ttrpc::Code;
+use containerd_shim::protos::ttrpc::Error::RpcStatus;
+use containerd_shim::protos::ttrpc::context::with_duration;
+use containerd_shim::protos::{api, ttrpc};
 use http::StatusCode;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -293,4 +298,69 @@ async fn the_state_after_the_end_tells_how_and_when() -> Result<()> {
     }
     assert_eq!(task.delete()?, 3);
     Ok(())
+}
+
+/// The code of a call that has to fail.
+fn code<T>(answer: ttrpc::Result<T>) -> Result<Code> {
+    match answer.err().context("it succeeds")? {
+        RpcStatus(status) => Ok(status.code()),
+        other => Err(other.into()),
+    }
+}
+
+/// What containerd asks only when it has lost count: each call has the code of its own that containerd goes by, and does
+/// nothing else.
+#[tokio::test]
+async fn calls_that_do_not_fit_are_told_apart() -> Result<()> {
+    let (containerd, image) = Containerd::with_app("hello")?;
+    let task = containerd.container(&image, "known").start()?;
+    let bundle = containerd.path("state/io.containerd.runtime.v2.task");
+    let bundle = bundle.join(containerd.namespace()).join("known");
+    let address = std::fs::read_to_string(bundle.join("address"))?;
+    let shim = TaskClient::new(Client::connect(&address).await?);
+    let context = || with_duration(Duration::from_secs(60));
+
+    let mut again = api::CreateTaskRequest::new();
+    again.set_id("known".to_owned());
+    again.set_bundle(bundle.display().to_string());
+    let answer = shim.create(context(), &again).await;
+    assert_eq!(code(answer)?, Code::ALREADY_EXISTS);
+    let mut restored = again.clone();
+    restored.set_id("restored".to_owned());
+    restored.set_checkpoint("/checkpoint".to_owned());
+    let answer = shim.create(context(), &restored).await;
+    assert_eq!(code(answer)?, Code::UNIMPLEMENTED);
+
+    let mut start = api::StartRequest::new();
+    start.set_id("known".to_owned());
+    let answer = shim.start(context(), &start).await;
+    assert_eq!(code(answer)?, Code::FAILED_PRECONDITION);
+    let mut delete = api::DeleteRequest::new();
+    delete.set_id("known".to_owned());
+    let answer = shim.delete(context(), &delete).await;
+    assert_eq!(code(answer)?, Code::FAILED_PRECONDITION);
+    let mut resize = api::ResizePtyRequest::new();
+    resize.set_id("known".to_owned());
+    let answer = shim.resize_pty(context(), &resize).await;
+    assert_eq!(code(answer)?, Code::FAILED_PRECONDITION);
+
+    let mut kill = api::KillRequest::new();
+    for (id, exec_id) in [("unknown", ""), ("known", "unknown")] {
+        kill.set_id(id.to_owned());
+        kill.set_exec_id(exec_id.to_owned());
+        kill.set_signal(15);
+        let answer = shim.kill(context(), &kill).await;
+        assert_eq!(code(answer)?, Code::NOT_FOUND, "{id} {exec_id}");
+    }
+    // It serves a container, and stays.
+    shim.shutdown(context(), &api::ShutdownRequest::new())
+        .await?;
+    let connected = shim.connect(context(), &api::ConnectRequest::new()).await?;
+    assert_eq!(
+        [connected.shim_pid.cast_signed()],
+        *containerd.shims().as_slice()
+    );
+    assert_eq!(task.get("/").await?.status, StatusCode::OK);
+    task.remove()?;
+    containerd.nothing_is_left_of("known")
 }
