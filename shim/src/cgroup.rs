@@ -28,24 +28,24 @@ pub(crate) fn is_version_2() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
 }
 
-/// Makes the kernel ready to move a process to another cgroup. It waits some 8 ms, for all that read the lists of
-/// processes, before the first such move, and not at all in the next ones if they follow within some 10 ms. This moves
-/// the shim to the cgroup that it is in, which changes nothing, so that the wait is over when a container's first process
-/// is to be moved. Where it cannot, that move waits, as it would have. Blocks.
+/// Makes the kernel ready to move a process to another cgroup, beside what the caller does next. The kernel waits some
+/// 8 ms, for all that read its lists of processes, before the first such move, and not at all before the next ones if
+/// they follow within some 10 ms. A thread of its own is moved to the cgroup that it is in, which changes nothing, so that
+/// the wait is over when the first process of a container is moved. Where it cannot be, that one waits, as it would have.
 pub(crate) fn expect_moves() {
-    let own = fs::read_to_string("/proc/self/cgroup").map(|text| Cgroup::locate(&text));
-    let Ok(Ok(own)) = own else { return };
-    let folder = match &own {
-        Cgroup::V1(folders) => folders.values().next(),
-        Cgroup::V2(folder) => Some(folder),
-    };
-    let Some(folder) = folder else { return };
-    if let Ok(mut procs) = OpenOptions::new()
-        .write(true)
-        .open(folder.join("cgroup.procs"))
-    {
-        let _ = procs.write_all(b"0");
-    }
+    // Never the process: somebody else may move that just now, and it would come back.
+    let _ = std::thread::Builder::new().spawn(|| {
+        let own = fs::read_to_string("/proc/self/cgroup").map(|text| Cgroup::locate(&text));
+        let Ok(Ok(own)) = own else { return };
+        let threads = match &own {
+            Cgroup::V1(folders) => folders.values().next().map(|folder| folder.join("tasks")),
+            Cgroup::V2(folder) => Some(folder.join("cgroup.threads")),
+        };
+        let file = threads.and_then(|path| OpenOptions::new().write(true).open(path).ok());
+        if let Some(mut file) = file {
+            let _ = file.write_all(nix::unistd::gettid().to_string().as_bytes());
+        }
+    });
 }
 
 /// Where a container's cgroup is.

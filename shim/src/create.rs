@@ -40,15 +40,15 @@ pub(crate) async fn create(
     let spec = BundleSpec::load(&bundle)?;
     refuse_slice_of_version_1(&spec)?;
 
-    // Nobody waits for it: what it spares is spared, or is not.
-    tokio::task::spawn_blocking(cgroup::expect_moves);
-    let (helper, known, rootfs) = tokio::join!(
-        Helper::ahead(daemon, &request.id),
+    // Both take their time, beside what is read here.
+    cgroup::expect_moves();
+    let helper = Helper::start(daemon, &request.id)?;
+    let (known, rootfs) = tokio::join!(
         workload::ask(daemon, &request.id, &spec),
         mount(&bundle, request)
     );
-    // The mount first: if more failed, only its error tells of something to undo.
-    let (rootfs, known, helper) = (rootfs?, known?, helper?);
+    // The mount first: if both failed, only its error tells of something to undo.
+    let (rootfs, known) = (rootfs?, known?);
     steps.done("image-and-root");
     let work = WorkFolder::make(work_folder(&bundle))?;
     let workload = tokio::task::block_in_place(|| {

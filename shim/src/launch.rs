@@ -5,7 +5,6 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio as ProcessStdio};
-use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use nix::sys::signal::{Signal, kill};
@@ -142,17 +141,9 @@ pub(crate) struct Helper {
 }
 
 impl Helper {
-    /// [`Helper::start`] on a thread of its own, so that it is there when all else is known.
-    pub(crate) async fn ahead(daemon: &Arc<Daemon>, word: &str) -> anyhow::Result<Helper> {
-        let (daemon, word) = (Arc::clone(daemon), word.to_owned());
-        tokio::task::spawn_blocking(move || Helper::start(&daemon, &word))
-            .await
-            .context("starting the helper")?
-    }
-
     /// Starts a helper. Its command line ends with `word`, for those who look at the list of processes, where a worker
     /// keeps the helper's command line. Blocks until it executes.
-    fn start(daemon: &Daemon, word: &str) -> anyhow::Result<Helper> {
+    pub(crate) fn start(daemon: &Daemon, word: &str) -> anyhow::Result<Helper> {
         let (ours, theirs) = Channel::pair().context("making a channel to the helper")?;
         let mut command = Command::new("/proc/self/exe");
         command

@@ -14,7 +14,7 @@ use crate::sides::{Side, alternate, free_address};
 use crate::startup::start;
 use crate::table::{Goals, Table, median};
 
-const STARTS: usize = 9;
+const STARTS: usize = 15;
 const ROUNDS: usize = 7;
 const CONNECTIONS: usize = 16;
 const DURATION: Duration = Duration::from_millis(700);
