@@ -394,9 +394,10 @@ take_out() {
   say "took the entry out of $1"
 }
 
-# With version 1 the shim makes cgroups as folders only: every pod of such a node would be refused.
+# With version 1 the shim makes cgroups as folders only, and refuses pods whose cgroup is to be systemd's.
 check_cgroups() {
-  if [ "$systemd" = true ] && [ -d "$HOST_ROOT/sys/fs/cgroup/memory" ]; then
+  cgroups=$HOST_ROOT/sys/fs/cgroup
+  if [ "$systemd" = true ] && [ -d "$cgroups/systemd" ] && [ ! -e "$cgroups/cgroup.controllers" ]; then
     say "warning: systemd is to manage the cgroups of containers, and this node has version 1 of cgroups, where catena" \
       "needs the driver cgroupfs: give it to the kubelet and containerd, or boot with version 2"
   fi

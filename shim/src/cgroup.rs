@@ -28,12 +28,14 @@ pub(crate) fn is_version_2() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
 }
 
-/// Makes the kernel ready to move a process to another cgroup, beside what the caller does next. The kernel waits some
-/// 8 ms, for all that read its lists of processes, before the first such move, and not at all before the next ones if
-/// they follow within some 10 ms. A thread of its own is moved to the cgroup that it is in, which changes nothing, so that
-/// the wait is over when the first process of a container is moved. Where it cannot be, that one waits, as it would have.
+/// Makes the kernel ready to move a process to another cgroup, beside what the caller does next. Before the first such
+/// move the kernel waits for a grace period of RCU, some 8 ms, and not at all before the next ones if they follow within
+/// some 10 ms. A thread made for this writes its own id into the cgroup that it is already in, which changes nothing, so
+/// that the wait is over when the first process of a container is moved. Where it cannot, that process waits, as it would
+/// have.
 pub(crate) fn expect_moves() {
-    // Never the process: somebody else may move that just now, and it would come back.
+    // Not the process: somebody else may be moving it, and this would move it back. And not "0", which stands for the
+    // thread itself: the kernel does not wait for that.
     let _ = std::thread::Builder::new().spawn(|| {
         let own = fs::read_to_string("/proc/self/cgroup").map(|text| Cgroup::locate(&text));
         let Ok(Ok(own)) = own else { return };

@@ -40,9 +40,10 @@ pub(crate) async fn create(
     let spec = BundleSpec::load(&bundle)?;
     refuse_slice_of_version_1(&spec)?;
 
-    // Both take their time, beside what is read here.
+    // Both take a while, and go on while the image is read.
     cgroup::expect_moves();
     let helper = Helper::start(daemon, &request.id)?;
+    steps.done("helper");
     let (known, rootfs) = tokio::join!(
         workload::ask(daemon, &request.id, &spec),
         mount(&bundle, request)

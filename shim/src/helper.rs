@@ -47,17 +47,6 @@ pub(crate) enum Request {
     Delete { state: PathBuf },
 }
 
-impl Request {
-    /// What the helper's command line ends with, for those who look at the list of processes.
-    pub(crate) fn word(&self) -> &str {
-        match self {
-            Request::Create(Create { id, .. }) | Request::Exec(Exec { id, .. }) => id,
-            Request::Start { .. } => "start",
-            Request::Delete { .. } => "delete",
-        }
-    }
-}
-
 /// The container to make.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Create {

@@ -1,7 +1,8 @@
 //! Starts helpers and talks to them: the shim's side of `helper`. Called when a container or an
 //! exec is made, and when a container's hooks have to run.
 
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio as ProcessStdio};
@@ -35,7 +36,7 @@ pub(crate) struct With {
     pub(crate) worker: Option<Channel>,
 }
 
-/// Makes a container by a helper that waits for it. When this fails, nothing is left of it.
+/// Makes a container with a helper that is waiting already. When this fails, nothing is left of it.
 pub(crate) async fn create(
     daemon: &Daemon,
     helper: Helper,
@@ -56,8 +57,8 @@ pub(crate) async fn create(
 
 /// Makes a further process in a container.
 pub(crate) async fn exec(daemon: &Daemon, exec: Exec, with: With) -> anyhow::Result<Launched> {
+    let helper = Helper::start(daemon, &exec.id)?;
     let request = Request::Exec(exec);
-    let helper = Helper::start(daemon, request.word())?;
     let made = make(daemon, helper, request, with, |_| Ok(())).await;
     made.map(|(launched, ())| launched)
 }
@@ -78,7 +79,7 @@ async fn make<T>(
     } = with;
     let mut files = vec![ends.stdin.as_fd(), ends.stdout.as_fd(), ends.stderr.as_fd()];
     files.extend(worker.as_ref().map(|channel| channel.as_fd()));
-    helper.channel.send(&request, &files)?;
+    helper.send(&request, &files).await?;
     drop((ends, worker));
     let (answer, files) = helper.answer().await?;
     let (pid, cgroups) = match answer {
@@ -117,17 +118,17 @@ async fn make<T>(
 
 /// Releases a Linux container, with its hooks.
 pub(crate) async fn start(daemon: &Daemon, state: PathBuf) -> anyhow::Result<()> {
-    run(daemon, Request::Start { state }).await
+    run(daemon, "start", Request::Start { state }).await
 }
 
 /// Removes a container, with its hooks.
 pub(crate) async fn delete(daemon: &Daemon, state: PathBuf) -> anyhow::Result<()> {
-    run(daemon, Request::Delete { state }).await
+    run(daemon, "delete", Request::Delete { state }).await
 }
 
-async fn run(daemon: &Daemon, request: Request) -> anyhow::Result<()> {
-    let mut helper = Helper::start(daemon, request.word())?;
-    helper.channel.send(&request, &[])?;
+async fn run(daemon: &Daemon, word: &str, request: Request) -> anyhow::Result<()> {
+    let mut helper = Helper::start(daemon, word)?;
+    helper.send(&request, &[]).await?;
     match helper.answer().await? {
         (Answer::Failed { reason }, _) => bail!(reason),
         (Answer::Done | Answer::Created { .. }, _) => Ok(()),
@@ -142,7 +143,7 @@ pub(crate) struct Helper {
 
 impl Helper {
     /// Starts a helper. Its command line ends with `word`, for those who look at the list of processes, where a worker
-    /// keeps the helper's command line. Blocks until it executes.
+    /// keeps the helper's command line. Blocks until the child has executed this binary.
     pub(crate) fn start(daemon: &Daemon, word: &str) -> anyhow::Result<Helper> {
         let (ours, theirs) = Channel::pair().context("making a channel to the helper")?;
         let mut command = Command::new("/proc/self/exe");
@@ -162,6 +163,20 @@ impl Helper {
             channel: AsyncChannel::new(ours)?,
             exit,
         })
+    }
+
+    async fn send(&mut self, request: &Request, files: &[BorrowedFd<'_>]) -> anyhow::Result<()> {
+        match self.channel.send(request, files) {
+            // It may have waited long, and something may have ended it.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                let exit = (&mut self.exit).await;
+                Err(error).context(format!(
+                    "the helper ended before it was asked, with code {}",
+                    exit.map_or(0, |exit| exit.code)
+                ))
+            }
+            sent => sent.context("asking the helper"),
+        }
     }
 
     async fn answer(&mut self) -> anyhow::Result<(Answer, Vec<OwnedFd>)> {

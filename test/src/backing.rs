@@ -296,8 +296,8 @@ fn free_port() -> Result<u16> {
             .wrapping_mul(97)
             .wrapping_add(ASKED.fetch_add(1, Ordering::Relaxed));
         let port = PORTS.start + u16::try_from(number % count)?;
-        // Bound, never listening: a process that another test starts in this moment holds whatever is open until it
-        // executes its program, and a listener there would answer in the place of the server that is to come.
+        // Bound, never listening: a process that another test starts at this moment holds whatever is open until it
+        // executes its program, and a listener there would answer in place of the server that is to come.
         let socket = TcpSocket::new_v4()?;
         socket.set_reuseaddr(true)?;
         let address = SocketAddr::from(([127, 0, 0, 1], port));

@@ -282,14 +282,19 @@ impl Held {
         let status = fs::read_to_string(proc.join("status"))?;
         let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let memory = memory.and_then(|rest| rest.trim().strip_suffix(" kB")?.parse().ok());
-        let children = fs::read_to_string(proc.join(format!("task/{shim}/children")))?;
+        // Each thread has the children that it has forked itself.
+        let children = fs::read_dir(proc.join("task"))?.map(|thread| {
+            // A thread may have ended by now.
+            let listed = fs::read_to_string(thread?.path().join("children"));
+            anyhow::Ok(listed.unwrap_or_default().split_whitespace().count())
+        });
         let ours = containerd.namespace();
         let mounts = fs::read_to_string("/proc/self/mountinfo")?;
         let own_mounts = fs::read_to_string(proc.join("mountinfo"))?;
         let cgroups = fs::read_to_string("/proc/cgroups")?;
         Ok(Self {
             descriptors: count(proc.join("fd"))?,
-            children: children.split_whitespace().count(),
+            children: children.sum::<Result<_>>()?,
             threads: count(proc.join("task"))?,
             mounts: mounts.lines().filter(|line| line.contains(ours)).count()
                 + own_mounts.lines().count(),
@@ -303,10 +308,11 @@ impl Held {
     }
 }
 
-/// One shim sees a hundred containers of its pod come and go, and holds no more than before.
+/// One shim sees a hundred containers of its pod come and go, and twenty refused, and holds no more than before.
 #[tokio::test]
 async fn a_hundred_containers_leave_nothing() -> Result<()> {
     let (containerd, image) = Containerd::with_app("hello")?;
+    let refused = import(&containerd, "refused")?;
     let keeper = containerd
         .container(&image, "keeper")
         .in_pod("keeper")
@@ -319,7 +325,14 @@ async fn a_hundred_containers_leave_nothing() -> Result<()> {
         let id = format!("mayfly-{number}");
         let task = containerd.container(&image, &id).in_pod("keeper").start()?;
         task.address()?;
-        task.remove()
+        task.remove()?;
+        if number.is_multiple_of(5) {
+            let id = format!("refused-{number}");
+            let output = containerd.container(&refused, &id).in_pod("keeper").run()?;
+            assert!(!output.success, "{output:?}");
+            containerd.ctr_ok(&["containers", "delete", &id])?;
+        }
+        anyhow::Ok(())
     };
     (0..WARM).try_for_each(come_and_go)?;
     let before = Held::by(shim, &containerd)?;

@@ -308,7 +308,7 @@ fn code<T>(answer: ttrpc::Result<T>) -> Result<Code> {
     }
 }
 
-/// What containerd asks only when it has lost count: each call has the code of its own that containerd goes by, and does
+/// What containerd asks only when it has lost track: each call fails with the code that containerd acts on, and does
 /// nothing else.
 #[tokio::test]
 async fn calls_that_do_not_fit_are_told_apart() -> Result<()> {
@@ -344,12 +344,12 @@ async fn calls_that_do_not_fit_are_told_apart() -> Result<()> {
     let answer = shim.resize_pty(context(), &resize).await;
     assert_eq!(code(answer)?, Code::FAILED_PRECONDITION);
 
-    let mut kill = api::KillRequest::new();
+    let mut signal = api::KillRequest::new();
     for (id, exec_id) in [("unknown", ""), ("known", "unknown")] {
-        kill.set_id(id.to_owned());
-        kill.set_exec_id(exec_id.to_owned());
-        kill.set_signal(15);
-        let answer = shim.kill(context(), &kill).await;
+        signal.set_id(id.to_owned());
+        signal.set_exec_id(exec_id.to_owned());
+        signal.set_signal(15);
+        let answer = shim.kill(context(), &signal).await;
         assert_eq!(code(answer)?, Code::NOT_FOUND, "{id} {exec_id}");
     }
     // It serves a container, and stays.
