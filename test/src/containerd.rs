@@ -365,6 +365,23 @@ impl Containerd {
             .all(|part| process.command.contains(part))
     }
 
+    /// The files of compiled code in the cache of its shims.
+    pub fn compiled(&self) -> Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        for folder in fs::read_dir(self.path("cache"))? {
+            for file in fs::read_dir(folder?.path())? {
+                let path = file?.path();
+                if path
+                    .extension()
+                    .is_some_and(|extension| extension == "cwasm")
+                {
+                    found.push(path);
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// What is left of a container.
     pub fn leftovers(&self, id: &str) -> Vec<String> {
         Leftovers {

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -181,7 +181,7 @@ async fn a_damaged_cache_entry_is_made_again() -> Result<()> {
     let first = containerd.container(&image, "first").start()?;
     first.address()?;
     first.remove()?;
-    let artefacts = artefacts(&containerd.path("cache"))?;
+    let artefacts = containerd.compiled()?;
     assert!(!artefacts.is_empty());
     for artefact in &artefacts {
         let file = fs::File::options().write(true).open(artefact)?;
@@ -193,23 +193,6 @@ async fn a_damaged_cache_entry_is_made_again() -> Result<()> {
     assert_eq!(second.get("/").await?.text(), "Hello from catena\n");
     assert_ne!(fs::read(&artefacts[0])?, damaged);
     second.remove()
-}
-
-/// The compiled files below a cache.
-fn artefacts(cache: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for folder in fs::read_dir(cache)? {
-        for file in fs::read_dir(folder?.path())? {
-            let path = file?.path();
-            if path
-                .extension()
-                .is_some_and(|extension| extension == "cwasm")
-            {
-                found.push(path);
-            }
-        }
-    }
-    Ok(found)
 }
 
 /// A layer that breaks off while it is read from the content store is named, and nothing is left.
