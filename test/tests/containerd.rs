@@ -162,11 +162,12 @@ environment = { EXIT = "1" }
 
 #[tokio::test]
 async fn a_guests_output_is_the_containers() -> Result<()> {
-    let (containerd, image) = Containerd::with_app("routes")?;
+    let (containerd, image) = Containerd::with_app("world")?;
     let run = containerd.container(&image, "printing").attach()?;
     wait_until("the container runs", || {
         Ok(Task::find(&containerd, "printing").is_ok_and(|task| task.pid != 0))
-    })?;
+    })
+    .with_context(|| run.stderr.text())?;
     let task = Task::find(&containerd, "printing")?;
     task.get("/print?out=to-stdout&err=to-stderr").await?;
     run.stdout.wait_for("to-stdout").await?;
